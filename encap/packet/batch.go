@@ -1,0 +1,32 @@
+package packet
+
+// Batch is a fixed number of packets that are read, worked on and written
+// together. It belongs to one goroutine.
+type Batch struct {
+	Packets []Packet // the first n of cap(Packets) in use
+}
+
+// NewBatch returns an empty batch that holds up to size packets.
+func NewBatch(size int) *Batch {
+	return &Batch{Packets: make([]Packet, 0, size)}
+}
+
+// Reset empties the batch.
+func (b *Batch) Reset() { b.Packets = b.Packets[:0] }
+
+// Len returns the number of packets in the batch.
+func (b *Batch) Len() int { return len(b.Packets) }
+
+// Full reports whether Next would return nil.
+func (b *Batch) Full() bool { return len(b.Packets) == cap(b.Packets) }
+
+// Next adds one packet to the batch and returns it for the caller to Set, or
+// returns nil when the batch is full.
+func (b *Batch) Next() *Packet {
+	n := len(b.Packets)
+	if n == cap(b.Packets) {
+		return nil
+	}
+	b.Packets = b.Packets[:n+1]
+	return &b.Packets[n]
+}
