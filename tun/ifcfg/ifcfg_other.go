@@ -1,0 +1,24 @@
+//go:build !linux
+
+package ifcfg
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+)
+
+func byName(string) (*Interface, error) { return nil, errors.ErrUnsupported }
+func exists(string) (bool, error)       { return false, errors.ErrUnsupported }
+
+func (i *Interface) setMTU(int) (Undo, error)              { return nil, errors.ErrUnsupported }
+func (i *Interface) up() (Undo, error)                     { return nil, errors.ErrUnsupported }
+func (i *Interface) addAddress(netip.Prefix) (Undo, error) { return nil, errors.ErrUnsupported }
+func (i *Interface) addRoute(netip.Prefix) (Undo, error)   { return nil, errors.ErrUnsupported }
+func (i *Interface) noAutoLinkLocal() (Undo, error)        { return nil, errors.ErrUnsupported }
+func (i *Interface) enableIPv6() (Undo, error)             { return nil, errors.ErrUnsupported }
+func (i *Interface) setTxQueueLen(int) (Undo, error)       { return nil, errors.ErrUnsupported }
+
+func routeTo(netip.Addr) (Route, error)        { return Route{}, errors.ErrUnsupported }
+func hostPrefixes(int) ([]netip.Prefix, error) { return nil, errors.ErrUnsupported }
+func watch(context.Context, func()) error      { return errors.ErrUnsupported }
