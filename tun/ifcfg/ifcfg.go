@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 )
 
@@ -113,6 +114,21 @@ func RouteTo(dst netip.Addr) (Route, error) {
 	}
 	return routeTo(dst.Unmap().WithZone(""))
 }
+
+// Hop is the next host on the way to a destination.
+type Hop struct {
+	Link int              // index of the interface
+	MAC  net.HardwareAddr // its link-layer address; empty on links that have none
+}
+
+// ErrUnresolved says that the link-layer address of a neighbour is not known yet.
+// Asking has made the kernel look for it.
+var ErrUnresolved = errors.New("link-layer address not resolved")
+
+// NextHop asks where packets to dst go first. Called every few seconds it also
+// keeps the kernel's knowledge of that neighbour fresh, for those who send to it
+// without the kernel's help.
+func NextHop(dst netip.Addr) (Hop, error) { return nextHop(dst) }
 
 // HostPrefixes returns the global-scope IPv6 addresses of all interfaces but
 // the one with index exceptIndex as their on-link prefixes, sorted and each

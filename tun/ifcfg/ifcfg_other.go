@@ -22,3 +22,4 @@ func (i *Interface) setTxQueueLen(int) (Undo, error)       { return nil, errors.
 func routeTo(netip.Addr) (Route, error)        { return Route{}, errors.ErrUnsupported }
 func hostPrefixes(int) ([]netip.Prefix, error) { return nil, errors.ErrUnsupported }
 func watch(context.Context, func()) error      { return errors.ErrUnsupported }
+func nextHop(netip.Addr) (Hop, error)          { return Hop{}, errors.ErrUnsupported }
