@@ -29,7 +29,7 @@ const (
 	DropOuterProtocol
 	// DropOuterSource: the outer source is no unicast address: 0/8, 127/8,
 	// multicast, 240/4 and broadcast (RFC 4213, Section 3.6; RFC 1122,
-	// Section 3.2.1.3). The engine also counts our own address here.
+	// Section 3.2.1.3).
 	DropOuterSource
 	// DropNotPeer: the outer source is no configured peer; by the engine
 	// (RFC 4213, Section 3.6).

@@ -23,18 +23,26 @@ type TokenBucket struct {
 // Allow takes a token and reports whether there was one. now is a time in
 // nanoseconds from any beginning, not before 0, that never goes back.
 func (t *TokenBucket) Allow(now int64) bool {
-	rate, burst := int64(t.Rate), int64(t.Burst)
-	if rate == 0 {
-		rate = DefaultRate
+	if t.Empty(now) {
+		return false
 	}
+	t.full = max(t.full, now) + t.token()
+	return true
+}
+
+// Empty reports whether Allow would find no token.
+func (t *TokenBucket) Empty(now int64) bool {
+	burst := int64(t.Burst)
 	if burst == 0 {
 		burst = DefaultBurst
 	}
-	token := int64(1e9) / rate
-	full := max(t.full, now)
-	if full-now > (burst-1)*token {
-		return false
+	return t.full-now > (burst-1)*t.token()
+}
+
+// token is the time in nanoseconds in which one token comes.
+func (t *TokenBucket) token() int64 {
+	if t.Rate == 0 {
+		return 1e9 / DefaultRate
 	}
-	t.full = full + token
-	return true
+	return 1e9 / int64(t.Rate)
 }

@@ -20,6 +20,16 @@ func (b *Batch) Len() int { return len(b.Packets) }
 // Full reports whether Next would return nil.
 func (b *Batch) Full() bool { return len(b.Packets) == cap(b.Packets) }
 
+// Fail marks every packet that has no error yet with err, for a writer that
+// cannot write any of them.
+func (b *Batch) Fail(err error) {
+	for i := range b.Packets {
+		if p := &b.Packets[i]; p.Err == nil {
+			p.Err = err
+		}
+	}
+}
+
 // Next adds one packet to the batch and returns it for the caller to Set, or
 // returns nil when the batch is full.
 func (b *Batch) Next() *Packet {

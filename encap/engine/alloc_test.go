@@ -1,0 +1,92 @@
+package engine
+
+import (
+	"iter"
+	"net/netip"
+	"testing"
+
+	"sixin4/encap/packet"
+)
+
+// step returns a function that lets a loop of an engine work on one batch, which
+// fill makes, up to where it asks for the next.
+func step(t testing.TB, cfg Config, table TableConfig, outer bool, lane Lane, fill func(b *packet.Batch)) (next func(), e *Engine) {
+	t.Helper()
+	resume, stop := iter.Pull(func(yield func(struct{}) bool) {
+		lane.In = source(func(b *packet.Batch) {
+			if yield(struct{}{}) {
+				fill(b)
+			}
+		})
+		if outer {
+			e = loops(t, cfg, table, lane, Lane{})
+			e.lanes[0].inbound()
+		} else {
+			e = loops(t, cfg, table, Lane{}, lane)
+			e.lanes[1].outbound()
+		}
+	})
+	t.Cleanup(stop)
+	resume() // up to the first Read
+	return func() { resume() }, e
+}
+
+// TestNoAllocations: at steady state a whole batch goes through each loop without
+// one, whatever is in it.
+func TestNoAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	hub := hubTable(1000)
+	mixed := func(outer bool) func(i int) []byte {
+		f := newFlood(outer, hubTable(3))
+		return func(int) []byte { return f.mutated(make([]byte, 0, 4096)) }
+	}
+	for _, c := range []struct {
+		name  string
+		cfg   Config
+		table TableConfig
+		outer bool
+		out   sink
+		make  func(i int) []byte
+		some  bool // not everything passes
+	}{
+		{"inbound, host", Config{}, hostTable(), true, swallow, func(i int) []byte { return wrapped(peer4, udp(other6, host6, i, 1480)) }, false},
+		{"inbound, hub", Config{}, hub, true, swallow, func(i int) []byte { return wrapped(hubAddr(i), udp(hubHost(i), host6, i, 1480)) }, false},
+		{"inbound, mixed", Config{}, hub, true, swallow, mixed(true), true},
+		{"inbound, TUN fails", Config{}, hub, true, everyThird(), func(i int) []byte { return wrapped(hubAddr(i), udp(hubHost(i), host6, i, 100)) }, true},
+		{"outbound, host", Config{}, hostTable(), false, swallow, func(i int) []byte { return udp(host6, other6, i, 1480) }, false},
+		{"outbound, hub", Config{}, hub, false, swallow, func(i int) []byte { return udp(host6, hubHost(i), i, 1480) }, false},
+		{"outbound, mixed", Config{}, hub, false, swallow, mixed(false), true},
+		{"outbound, wire fails", Config{}, hub, false, everyThird(), func(i int) []byte { return udp(host6, hubHost(i), i, 100) }, true},
+		{"outbound, no peer and too big", Config{}, hub, false, swallow, func(i int) []byte { return udp(host6, []netip.Addr{other6, h0}[i%2], i, 1500) }, true},
+		{"outbound, fragments", Config{MTU: 1280, WireMTU: 576}, hub, false, swallow, func(i int) []byte { return udp(host6, hubHost(i), i, 1280) }, false},
+	} {
+		var batch [][]byte
+		for i := range BatchSize {
+			batch = append(batch, c.make(i))
+		}
+		i := 0
+		one := func(dst []byte) []byte { i++; return append(dst, batch[i%BatchSize]...) }
+		next, e := step(t, c.cfg, c.table, c.outer, Lane{Out: c.out, Back: sink(swallow)}, feed(1<<40, one))
+		next() // buffers that are made when they are needed, and logs
+		next()
+		if n := testing.AllocsPerRun(50, next); n != 0 {
+			t.Errorf("%s: %v allocations for a batch", c.name, n)
+		}
+		s, read := e.Stats(), 53*BatchSize // AllocsPerRun has a run of its own before
+		if c.outer {
+			addUp(t, e, read, 0)
+		} else {
+			addUp(t, e, 0, read)
+		}
+		if passed := s.Tx.Packets + s.Rx.Packets; (passed < uint64(read)) != c.some {
+			t.Errorf("%s: %d packets passed; %v", c.name, passed, s.Drops)
+		}
+	}
+}
+
+func everyThird() sink {
+	i := 0
+	return func(*packet.Packet) error { i++; return []error{nil, nil, faults[i%len(faults)]}[i%3] }
+}

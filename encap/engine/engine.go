@@ -1,0 +1,223 @@
+// Package engine moves packets between one TUN and one wire: out of the TUN, by
+// longest prefix to a peer, into an IPv4 header and onto the wire; and back in,
+// by outer source address (RFC 4213).
+//
+// Each direction is a loop that reads a batch, works on it in place and writes
+// it, on one thread: no queue, no lock, no copy and no allocation on the way. The
+// table of peers is immutable and swapped whole. Every packet that was read is
+// either counted as sent on or in exactly one drop counter.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sixin4/encap"
+	"sixin4/encap/packet"
+)
+
+// BatchSize is how many packets a loop works on at a time.
+const BatchSize = 128
+
+// Reader is where packets come from.
+type Reader interface {
+	// Read waits for at least one packet and replaces the contents of b; the
+	// packets are valid until the next Read. A packet with Err set is there only
+	// to be counted. It returns os.ErrClosed after Close, and another error only
+	// when there will be no more packets.
+	Read(b *packet.Batch) error
+	// Close ends a Read that waits. It is idempotent.
+	Close() error
+}
+
+// Writer is where packets go.
+type Writer interface {
+	// Write writes the packets of b, setting Err on each one that failed, and
+	// returns how many it wrote and the first error. It may change their bytes.
+	Write(b *packet.Batch) (n int, err error)
+}
+
+// Lane is the way of one loop. An engine has one inbound lane and an outbound
+// lane for each queue of the TUN.
+type Lane struct {
+	In   Reader
+	Out  Writer
+	Back Writer // outbound: where ICMPv6 errors to the sender are written
+}
+
+// Config describes an engine.
+type Config struct {
+	Outbound []Lane // from the TUN to the wire; at least one
+	Inbound  Lane   // from the wire to the TUN
+
+	// MTU is the longest inner packet, in bytes, that is sent; a longer one is
+	// answered with packet too big (RFC 4443, Section 3.2). Required.
+	MTU encap.TunMTU
+	// WireMTU is the longest IPv4 packet in bytes that the link takes; longer ones
+	// are sent in fragments (RFC 4213, Section 3.2). Default: MTU plus the header.
+	WireMTU encap.WireMTU
+	// Source is the IPv6 address that ICMPv6 errors come from. Required.
+	Source netip.Addr
+	Logger *slog.Logger // default: discard
+}
+
+// Engine runs the loops.
+type Engine struct {
+	cfg   Config
+	log   *slog.Logger
+	table atomic.Pointer[Table]
+	sizes atomic.Pointer[sizes]
+	lanes []*lane
+	swap  sync.Mutex // held while the table is replaced, never by a loop
+	made  time.Time
+}
+
+// sizes is what may be sent at present.
+type sizes struct {
+	tun  encap.TunMTU
+	wire encap.WireMTU
+}
+
+// fragments reports whether a packet that the tunnel takes may not fit the link.
+func (s *sizes) fragments() bool { return s.wire < s.tun.Wire() }
+
+// lane is one loop's configuration and counters.
+type lane struct {
+	Lane
+	e       *Engine
+	total   counter // packets that went on
+	drops   [encap.NumDrops]atomic.Uint64
+	created atomic.Uint64 // ICMPv6 errors written
+	frags   atomic.Uint64 // fragments sent
+	health  health
+}
+
+// New checks cfg and returns an engine that is not running yet.
+func New(cfg Config, t *Table) (*Engine, error) {
+	lanes := append([]Lane{cfg.Inbound}, cfg.Outbound...)
+	switch {
+	case len(cfg.Outbound) == 0:
+		return nil, errors.New("engine: no outbound lane")
+	case slices.ContainsFunc(lanes, func(l Lane) bool { return l.In == nil || l.Out == nil }):
+		return nil, errors.New("engine: a lane has no reader or no writer")
+	case t == nil:
+		return nil, errors.New("engine: the peer table is missing")
+	case !cfg.Source.Is6() || cfg.Source.Is4In6():
+		return nil, fmt.Errorf("engine: source %v of ICMPv6 errors is not an IPv6 address", cfg.Source)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{cfg: cfg, log: cfg.Logger, made: time.Now()}
+	for _, l := range lanes {
+		e.lanes = append(e.lanes, &lane{Lane: l, e: e, health: health{log: cfg.Logger, now: e.monotonic}})
+	}
+	e.table.Store(t)
+	return e, e.SetMTU(cfg.MTU, cfg.WireMTU)
+}
+
+// SetMTU replaces Config.MTU and Config.WireMTU, with the same meaning and the
+// same default, from the next batch on. It fails for an MTU out of range.
+func (e *Engine) SetMTU(tun encap.TunMTU, wire encap.WireMTU) error {
+	if tun < encap.MinTunMTU || tun > encap.MaxTunMTU {
+		return fmt.Errorf("engine: MTU %d is not between %d and %d", tun, encap.MinTunMTU, encap.MaxTunMTU)
+	}
+	if wire == 0 {
+		wire = tun.Wire()
+	}
+	e.sizes.Store(&sizes{tun, wire})
+	return nil
+}
+
+// SetTable replaces the peers. Packets being worked on still see the old table;
+// the counters of a remote address that stays go on.
+func (e *Engine) SetTable(t *Table) {
+	e.swap.Lock()
+	defer e.swap.Unlock()
+	t.adopt(e.table.Load())
+	e.table.Store(t)
+}
+
+// Run moves packets until ctx is cancelled, which returns nil, or a reader fails.
+// It closes the readers.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	closed := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(closed)
+		e.closeReaders()
+	})
+	var (
+		wg    sync.WaitGroup
+		once  sync.Once
+		first error
+	)
+	for i, l := range e.lanes {
+		loop := l.outbound
+		if i == 0 {
+			loop = l.inbound
+		}
+		wg.Go(func() {
+			// Its own thread: a wake-up from the kernel then goes straight to it.
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			if err := loop(); !errors.Is(err, os.ErrClosed) {
+				once.Do(func() { first = err })
+			}
+			cancel()
+		})
+	}
+	wg.Wait()
+	<-closed // the last loop has cancelled ctx
+	return first
+}
+
+func (e *Engine) closeReaders() {
+	for _, l := range e.lanes {
+		if err := l.In.Close(); err != nil {
+			e.log.Warn("closing failed", "err", err)
+		}
+	}
+}
+
+// write writes b to w, which marks what failed. A writer that took nothing, as a
+// closed one, may have marked nothing either.
+func write(w Writer, b *packet.Batch) (n int) {
+	n, err := w.Write(b)
+	if n > 0 || err == nil {
+		return n
+	}
+	b.Fail(err)
+	return 0
+}
+
+// drop counts n packets that were refused.
+func (l *lane) drop(d encap.Drop, n int) { l.drops[d].Add(uint64(n)) }
+
+// compact keeps the packets of b for which keep returns true, in order.
+func compact(b *packet.Batch, keep func(p *packet.Packet) bool) {
+	n := 0
+	for i := range b.Packets {
+		if !keep(&b.Packets[i]) {
+			continue
+		}
+		if n != i {
+			b.Packets[n] = b.Packets[i]
+		}
+		n++
+	}
+	b.Packets = b.Packets[:n]
+}
+
+// monotonic is a clock for limits, in nanoseconds.
+func (e *Engine) monotonic() int64 { return int64(time.Since(e.made)) }

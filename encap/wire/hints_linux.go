@@ -1,0 +1,209 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// hints asks a packet socket what the kernel knows about packets that the raw
+// socket delivers: whether they were merged and at what length. It sees only
+// packets that the filter finds suspicious, and keeps their headers only. The
+// packets themselves still come through the raw socket, so that they have passed
+// the host's firewall and routing.
+//
+// The socket is bound, and so begins to receive, for the first suspicious packet:
+// most hosts never have one, and for them the filter would be wasted work. It is
+// made with the connection, because it belongs to the network namespace of the
+// thread that makes it.
+type hints struct {
+	fd     int   // -1: there is none
+	err    error // why there is none
+	bound  bool
+	failed bool
+	ring   [256]ringEntry // the youngest hints, not yet asked for
+	next   int
+	buf    [hintBatch][hintSize]byte
+	ctl    [hintBatch][controlSize]byte
+	iovs   [hintBatch]unix.Iovec
+	msgs   [hintBatch]mmsghdr
+}
+
+const (
+	hintBatch = 32
+	vnetLen   = 10 // struct virtio_net_hdr, before each packet
+	linkRoom  = 64 // link headers are shorter
+	hintSize  = vnetLen + linkRoom + snapLen
+)
+
+// hintKey is what two copies of a packet have in common and two packets do not:
+// the outer length and identification, and the inner headers.
+type hintKey struct {
+	outer [4]byte // total length, identification
+	inner [56]byte
+}
+
+func (k *hintKey) set(ip []byte) bool {
+	if len(ip) < innerOff+len(k.inner) {
+		return false
+	}
+	copy(k.outer[:], ip[2:6])
+	copy(k.inner[:], ip[innerOff:])
+	return true
+}
+
+type ringEntry struct {
+	used bool
+	key  hintKey
+	hint hint
+}
+
+// find returns the hint for the IPv4 packet ip, or nil.
+func (h *hints) find(c *Conn, ip []byte) *hint {
+	var k hintKey
+	if ip[0] != 0x45 || !k.set(ip) {
+		return nil
+	}
+	if !h.bound && !h.bind(c) {
+		return nil
+	}
+	if e := h.lookup(&k); e != nil {
+		return e
+	}
+	h.drain(c)
+	return h.lookup(&k)
+}
+
+func (h *hints) lookup(k *hintKey) *hint {
+	for i := range h.ring {
+		e := &h.ring[(h.next+i)%len(h.ring)]
+		if e.used && e.key.outer == k.outer && bytes.Equal(e.key.inner[:], k.inner[:]) {
+			e.used = false
+			return &e.hint
+		}
+	}
+	return nil
+}
+
+// open makes the socket. It is made without a protocol, so that nothing arrives
+// before bind has put the filter in place.
+func (h *hints) open() {
+	h.fd, h.err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if h.err != nil {
+		h.fd, h.err = -1, fmt.Errorf("open packet socket: %w", h.err)
+	}
+}
+
+// bind starts asking. It reports whether that worked, and tries only once.
+func (h *hints) bind(c *Conn) bool {
+	if h.failed {
+		return false
+	}
+	err := h.err
+	if err == nil {
+		err = bindHintSocket(h.fd, c.cfg.LinkMTU)
+	}
+	if err != nil {
+		h.failed = true
+		c.log.Warn("cannot ask the kernel about merged packets; merged UDP will be lost (ethtool -K INTERFACE rx-udp-gro-forwarding off)", "err", err)
+		return false
+	}
+	c.log.Debug("packets arrive merged or with partial checksums; asking the kernel about them")
+	h.bound = true
+	for i := range h.msgs {
+		h.iovs[i] = unix.Iovec{Base: &h.buf[i][0], Len: hintSize}
+		m := &h.msgs[i].hdr
+		m.Iov, m.Iovlen, m.Control = &h.iovs[i], 1, &h.ctl[i][0]
+	}
+	return true
+}
+
+func (h *hints) close() {
+	if h.fd >= 0 {
+		unix.Close(h.fd)
+		h.fd = -1
+	}
+}
+
+// bindHintSocket makes fd receive incoming IPv4 on all interfaces.
+func bindHintSocket(fd, linkMTU int) error {
+	filter, err := suspiciousFilter(linkMTU)
+	if err != nil {
+		return fmt.Errorf("hint filter: %w", err)
+	}
+	if err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return fmt.Errorf("PACKET_VNET_HDR: %w", err)
+	}
+	if err = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1); err != nil {
+		return fmt.Errorf("PACKET_AUXDATA: %w", err)
+	}
+	// A kept header is charged with the memory of its whole packet.
+	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, 16<<20)
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: (*unix.SockFilter)(unsafe.Pointer(&filter[0]))}
+	if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
+		return fmt.Errorf("attach filter: %w", err)
+	}
+	if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP)}); err != nil {
+		return fmt.Errorf("bind packet socket: %w", err)
+	}
+	return nil
+}
+
+// drain puts all waiting hints into the ring, over the oldest ones.
+func (h *hints) drain(c *Conn) {
+	for {
+		for i := range h.msgs {
+			h.msgs[i].hdr.Controllen = controlSize
+		}
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(h.fd), uintptr(unsafe.Pointer(&h.msgs[0])), hintBatch, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			return
+		default: // one packet that virtio headers cannot describe, or ENETDOWN
+			c.log.Debug("hint socket", "err", errno)
+			continue
+		}
+		for i := range int(n) {
+			h.remember(i)
+		}
+		if n < hintBatch {
+			return
+		}
+	}
+}
+
+// remember stores the hint of message i.
+func (h *hints) remember(i int) {
+	m := &h.msgs[i]
+	b := h.buf[i][:min(int(m.n), hintSize)]
+	off := netOffset(h.ctl[i][:m.hdr.Controllen])
+	if len(b) < vnetLen || off < 0 || vnetLen+off > len(b) {
+		return
+	}
+	e := &h.ring[h.next]
+	if !e.key.set(b[vnetLen+off:]) {
+		return
+	}
+	e.used = true
+	e.hint = hint{kind: gsoKind(b[1]), size: int(binary.NativeEndian.Uint16(b[4:]))}
+	h.next = (h.next + 1) % len(h.ring)
+}
+
+// netOffset returns where the IP header starts in a packet, or -1.
+func netOffset(ctl []byte) int {
+	const size = int(unsafe.Sizeof(unix.TpacketAuxdata{}))
+	if len(ctl) < unix.CmsgLen(size) {
+		return -1
+	}
+	c := (*unix.Cmsghdr)(unsafe.Pointer(&ctl[0]))
+	if c.Level != unix.SOL_PACKET || c.Type != unix.PACKET_AUXDATA {
+		return -1
+	}
+	return int((*unix.TpacketAuxdata)(unsafe.Pointer(&ctl[unix.CmsgLen(0)])).Net)
+}

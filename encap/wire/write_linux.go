@@ -1,0 +1,162 @@
+package wire
+
+import (
+	"encoding/binary"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"sixin4/encap"
+	"sixin4/encap/packet"
+)
+
+// mmsgWriter sends many packets a system call, head and payload of each gathered
+// by the kernel.
+type mmsgWriter struct {
+	c      *Conn
+	raw    int // the socket that routes
+	direct int // the packet socket, for peers whose next hop is known
+	msgs   [BatchSize]mmsghdr
+	iovs   [BatchSize][2]unix.Iovec
+	addrs  [BatchSize]unix.RawSockaddrInet4
+	links  [BatchSize]unix.RawSockaddrLinklayer
+}
+
+// newWriter opens the sockets for sending. IPPROTO_RAW receives nothing and is
+// told of no ICMP error about protocol 41, so that IP_RECVERR has only one effect:
+// a full device queue is reported (ENOBUFS) instead of hidden. The packet socket
+// has no protocol, so it receives nothing either.
+func (c *Conn) newWriter() (Writer, error) {
+	if c.portable != nil {
+		return c.portable.writer(), nil
+	}
+	fd, err := c.openSocket(unix.IPPROTO_RAW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1); err != nil {
+		c.log.Debug("a full device queue will not be seen", "err", err)
+	}
+	w := &mmsgWriter{c: c, raw: fd, direct: -1}
+	c.keep(fd)
+	if c.cfg.Direct {
+		if w.direct, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return nil, openError(err)
+		}
+		c.keep(w.direct)
+	}
+	for i := range w.msgs {
+		w.addrs[i].Family = unix.AF_INET
+		w.links[i].Family = unix.AF_PACKET
+		w.links[i].Protocol = networkOrder(unix.ETH_P_IP)
+		w.msgs[i].hdr.Iov = &w.iovs[i][0]
+	}
+	return w, nil
+}
+
+// keep notes a descriptor of a writer, to be closed with the connection.
+func (c *Conn) keep(fd int) {
+	growBuffer(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, 1<<20)
+	c.mu.Lock()
+	c.writers = append(c.writers, fd)
+	c.mu.Unlock()
+}
+
+func networkOrder(v uint16) uint16 {
+	return binary.NativeEndian.Uint16([]byte{byte(v >> 8), byte(v)})
+}
+
+func (w *mmsgWriter) Close() error { return w.c.Close() }
+
+func (w *mmsgWriter) Write(b *packet.Batch) (n int, err error) {
+	if !w.c.gate.Enter() {
+		b.Fail(os.ErrClosed)
+		return 0, os.ErrClosed
+	}
+	defer w.c.gate.Leave()
+	hops := w.c.hops.Load()
+	for rest := b.Packets; len(rest) > 0; {
+		size, fd := w.prepare(rest, hops)
+		sent, e := w.send(fd, rest[:size])
+		n += sent
+		if err == nil {
+			err = e
+		}
+		rest = rest[size:]
+	}
+	return n, err
+}
+
+// prepare makes messages of the first packets that go through one socket, and
+// returns how many they are.
+func (w *mmsgWriter) prepare(rest []packet.Packet, hops *map[[4]byte]Hop) (size, fd int) {
+	for size < min(len(rest), BatchSize) {
+		next := w.address(size, encap.IPv4(rest[size].Head()).Dst4(), hops)
+		if size > 0 && next != fd {
+			break
+		}
+		fd = next
+		w.gather(size, &rest[size])
+		size++
+	}
+	return size, fd
+}
+
+// address makes message i go to dst, and returns the socket for it.
+func (w *mmsgWriter) address(i int, dst [4]byte, hops *map[[4]byte]Hop) (fd int) {
+	h := &w.msgs[i].hdr
+	if hops != nil && w.direct >= 0 {
+		if hop, ok := (*hops)[dst]; ok {
+			l := &w.links[i]
+			l.Ifindex, l.Halen = int32(hop.Link), uint8(copy(l.Addr[:], hop.MAC))
+			h.Name, h.Namelen = (*byte)(unsafe.Pointer(l)), unix.SizeofSockaddrLinklayer
+			return w.direct
+		}
+	}
+	w.addrs[i].Addr = dst
+	h.Name, h.Namelen = (*byte)(unsafe.Pointer(&w.addrs[i])), unix.SizeofSockaddrInet4
+	return w.raw
+}
+
+// gather makes message i carry p.
+func (w *mmsgWriter) gather(i int, p *packet.Packet) {
+	head := p.Head()
+	iov := &w.iovs[i]
+	iov[0] = unix.Iovec{Base: &head[0], Len: uint64(len(head))}
+	w.msgs[i].hdr.Iovlen = 1
+	if len(p.Payload) > 0 {
+		iov[1] = unix.Iovec{Base: &p.Payload[0], Len: uint64(len(p.Payload))}
+		w.msgs[i].hdr.Iovlen = 2
+	}
+}
+
+// send sends the messages of part. One that fails is marked and left out.
+func (w *mmsgWriter) send(fd int, part []packet.Packet) (sent int, err error) {
+	for at := 0; at < len(part); {
+		// Never blocks, so the scheduler need not be told: it would hand our
+		// processor to another thread after 20 us and take it back again.
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&w.msgs[at])), uintptr(len(part)-at), unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			at += int(n)
+			sent += int(n)
+			continue
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN: // the socket's share of the device queue is used up
+			if err := w.c.gate.WaitWritable(fd); err != nil {
+				rest := packet.Batch{Packets: part[at:]}
+				rest.Fail(err)
+				return sent, err
+			}
+			continue
+		}
+		part[at].Err = errno
+		if err == nil {
+			err = errno
+		}
+		at++
+	}
+	return sent, err
+}
