@@ -1,0 +1,5 @@
+//go:build !linux
+
+package tun
+
+func runChild(string) int { return 1 }
