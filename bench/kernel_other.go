@@ -1,0 +1,5 @@
+//go:build !linux
+
+package bench
+
+func kernel() string { return "is not what runs here" }

@@ -1,0 +1,146 @@
+package config
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+
+	"sixin4/cmd/internal/exit"
+)
+
+// Reference is a configuration file with every key, its default and what it
+// means.
+//
+//go:embed reference.toml
+var Reference string
+
+// maxFile bounds what is read of a configuration file, in bytes.
+const maxFile = 1 << 20
+
+// ReadFile reads a TOML file whose keys are the flags of `sixin4 up`. Its errors
+// carry the exit status 78 and name file and line.
+func ReadFile(path string) (Raw, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, exit.With(exit.Config, err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, exit.With(exit.Config, err)
+	}
+	if len(data) > maxFile {
+		return nil, exit.With(exit.Config, fmt.Errorf("%s: larger than %d bytes", path, maxFile))
+	}
+	raw, err := parseFile(path, data)
+	return raw, exit.With(exit.Config, err)
+}
+
+// parseFile reads data twice: the decoder finds what is no TOML or stands there
+// twice, the syntax tree knows the line of each value, which Check needs.
+func parseFile(path string, data []byte) (Raw, error) {
+	var any map[string]any
+	if err := toml.Unmarshal(data, &any); err != nil {
+		var at *toml.DecodeError
+		if errors.As(err, &at) {
+			line, _ := at.Position()
+			return nil, fmt.Errorf("%s:%d: %w", path, line, err)
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	f := file{path: path, raw: make(Raw)}
+	f.parser.Reset(data)
+	for f.parser.NextExpression() {
+		if err := f.expression(f.parser.Expression()); err != nil {
+			return nil, err
+		}
+	}
+	return f.raw, f.parser.Error()
+}
+
+// file is a configuration file while it is being read.
+type file struct {
+	path   string
+	parser unstable.Parser
+	raw    Raw
+}
+
+// expression takes one `key = value`; there are no tables among our keys.
+func (f *file) expression(e *unstable.Node) error {
+	path, line := f.key(e)
+	key := Key(path)
+	if e.Kind != unstable.KeyValue {
+		return fmt.Errorf("%s:%d: [%s]: there are no tables in this file", f.path, line, path)
+	}
+	if _, known := keys[key]; !known {
+		return f.unknown(path, line)
+	}
+	value := e.Value()
+	if !isScalar(value) && value.Kind != unstable.Array {
+		return fmt.Errorf("%s:%d: %s: a text, a number, true or false belongs here", f.path, line, key)
+	}
+	if value.Kind != unstable.Array {
+		f.add(key, value, line)
+		return nil
+	}
+	if !IsList(key) {
+		return fmt.Errorf("%s:%d: %s: a list; it has one value", f.path, line, key)
+	}
+	for items := value.Children(); items.Next(); {
+		if !isScalar(items.Node()) {
+			return fmt.Errorf("%s:%d: %s: a list of texts belongs here", f.path, line, key)
+		}
+		f.add(key, items.Node(), line)
+	}
+	return nil
+}
+
+// key returns the dotted key of an expression and its line.
+func (f *file) key(e *unstable.Node) (path string, line int) {
+	var parts []string
+	for it := e.Key(); it.Next(); {
+		if line == 0 {
+			line = f.line(it.Node(), 0)
+		}
+		parts = append(parts, string(it.Node().Data))
+	}
+	return strings.Join(parts, "."), line
+}
+
+// line returns the line of n, or otherwise when the parser did not keep it.
+func (f *file) line(n *unstable.Node, otherwise int) int {
+	if n.Raw.Length == 0 {
+		return otherwise
+	}
+	return f.parser.Shape(n.Raw).Start.Line
+}
+
+func (f *file) add(key Key, n *unstable.Node, line int) {
+	f.raw[key] = append(f.raw[key], Value{
+		Text:   string(n.Data),
+		Origin: Origin{File: f.path, Line: f.line(n, line)},
+	})
+}
+
+func isScalar(n *unstable.Node) bool {
+	return n.Kind == unstable.String || n.Kind == unstable.Integer || n.Kind == unstable.Bool
+}
+
+func (f *file) unknown(key string, line int) error {
+	var known []string
+	for k := range keys {
+		known = append(known, string(k))
+	}
+	if n := Nearest(key, known); n != "" {
+		return fmt.Errorf("%s:%d: unknown key %q; the nearest known key is %q", f.path, line, key, n)
+	}
+	slices.Sort(known)
+	return fmt.Errorf("%s:%d: unknown key %q; the known keys are %s", f.path, line, key, strings.Join(known, ", "))
+}

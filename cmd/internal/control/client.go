@@ -1,0 +1,85 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// answerTime is how long a tunnel may take to answer; a hung one must not
+	// hang who asks.
+	answerTime = 2 * time.Second
+	// maxAnswer bounds an answer in bytes: some 100 000 peers.
+	maxAnswer = 64 << 20
+)
+
+// Get asks the tunnel on the socket at path. It takes at most two seconds.
+func Get(ctx context.Context, path string) (Status, error) {
+	var dialer net.Dialer
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix", path)
+		},
+	}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	status, err := get(ctx, &http.Client{Transport: transport})
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return Status{}, fmt.Errorf("%s: no answer in %v", path, answerTime)
+	case err != nil:
+		return Status{}, fmt.Errorf("%s: %w", path, cause(err))
+	}
+	return status, nil
+}
+
+func get(ctx context.Context, client *http.Client) (Status, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://tunnel"+statusPath, nil)
+	if err != nil {
+		return Status{}, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return Status{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return Status{}, fmt.Errorf("not the status of a tunnel: %s", resp.Status)
+	}
+	var status Status
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&status); err != nil {
+		return Status{}, fmt.Errorf("not the status of a tunnel: %w", err)
+	}
+	return status, nil
+}
+
+// Collect asks the tunnels on all paths at once and returns what they answered,
+// in the order of paths. Where nobody listens there is no tunnel and no error;
+// any other failure is in the error, which does not hide the other answers.
+func Collect(ctx context.Context, paths []string) (Status, error) {
+	answers := make([]Status, len(paths))
+	errs := make([]error, len(paths))
+	var wg sync.WaitGroup
+	for i, path := range paths {
+		wg.Go(func() { answers[i], errs[i] = Get(ctx, path) })
+	}
+	wg.Wait()
+	all := Status{Tunnels: []Tunnel{}}
+	for i := range paths {
+		all.Tunnels = append(all.Tunnels, answers[i].Tunnels...)
+		if errors.Is(errs[i], syscall.ECONNREFUSED) || errors.Is(errs[i], fs.ErrNotExist) {
+			errs[i] = nil
+		}
+	}
+	return all, errors.Join(errs...)
+}

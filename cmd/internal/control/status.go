@@ -1,0 +1,57 @@
+// Package control is how a running tunnel tells about itself: HTTP over a Unix
+// socket, so that curl can read it as well as `sixin4 status`.
+//
+//	curl --unix-socket /run/sixin4/sixin4-0.sock http://tunnel/v1/status
+package control
+
+import "time"
+
+// Status is what GET /v1/status answers, with one tunnel, and what
+// `sixin4 status --json` prints, with all that are running.
+type Status struct {
+	Tunnels []Tunnel `json:"tunnels"`
+}
+
+// Tunnel is the state of one tunnel. Fields that do not apply are absent.
+type Tunnel struct {
+	Name      string            `json:"name"`  // of the interface
+	Mode      string            `json:"mode"`  // static, v6v4 or v6udpv4
+	State     string            `json:"state"` // up, down or connecting
+	Reason    string            `json:"reason,omitempty"`
+	Wire      string            `json:"wire"`
+	Local     string            `json:"local"`            // IPv4
+	Remote    string            `json:"remote,omitempty"` // IPv4; a hub has peers instead
+	Addresses []string          `json:"addresses,omitempty"`
+	Prefixes  []string          `json:"prefixes,omitempty"` // delegated to this host
+	MTU       int               `json:"mtu"`                // of the interface, in bytes
+	Since     time.Time         `json:"since"`
+	Tx        Count             `json:"tx"`
+	Rx        Count             `json:"rx"`
+	Drops     map[string]uint64 `json:"drops"` // packets by reason; those that never happened are absent
+	Peers     []Peer            `json:"peers,omitempty"`
+	TSP       *TSP              `json:"tsp,omitempty"`
+}
+
+// Count is packets and their IPv6 bytes in one direction, since the start.
+type Count struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Peer is one far end of a tunnel.
+type Peer struct {
+	Remote    string    `json:"remote"`
+	Prefixes  []string  `json:"prefixes"`
+	MTU       int       `json:"mtu"`                 // of the tunnel to this peer, in bytes
+	LastHeard time.Time `json:"last_heard,omitzero"` // of the last packet taken from it
+	Tx        Count     `json:"tx"`
+	Rx        Count     `json:"rx"`
+}
+
+// TSP is the state of a tunnel that a broker gave (RFC 5572).
+type TSP struct {
+	Server   string    `json:"server"`
+	User     string    `json:"user,omitempty"`
+	Lifetime int       `json:"lifetime"` // seconds
+	Next     time.Time `json:"next,omitzero"`
+}

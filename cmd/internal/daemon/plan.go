@@ -1,0 +1,233 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"syscall"
+
+	"sixin4/cmd/internal/config"
+	"sixin4/cmd/internal/control"
+	"sixin4/cmd/internal/exit"
+	"sixin4/encap"
+	"sixin4/tun/ifcfg"
+)
+
+const (
+	// namePrefix is what automatic interface names begin with.
+	namePrefix = "sixin4-"
+	// usualWireMTU is taken for a peer to which there is no route yet.
+	usualWireMTU encap.WireMTU = 1500
+)
+
+// Plan is everything that Up is going to change, and what it found out about
+// this host to know it.
+type Plan struct {
+	Name      string         `json:"name"`
+	Local     netip.Addr     `json:"local"`
+	Peers     []PlannedPeer  `json:"peers"`
+	MTU       encap.TunMTU   `json:"mtu"`
+	Addresses []netip.Prefix `json:"addresses"` // the link-local one first
+	Routes    []netip.Prefix `json:"routes"`
+	Socket    string         `json:"socket"`
+	Changes   []string       `json:"changes"` // in order, for people
+	Warnings  []string       `json:"warnings,omitempty"`
+
+	wireMTU encap.WireMTU // the smallest of all peers
+}
+
+// PlannedPeer is a peer and the MTU of the tunnel to it.
+type PlannedPeer struct {
+	Remote   netip.Addr     `json:"remote"`
+	Prefixes []netip.Prefix `json:"prefixes"`
+	MTU      encap.TunMTU   `json:"mtu"`
+}
+
+// NewPlan works out what Up would do here. It needs no privilege and changes
+// nothing.
+func NewPlan(cfg config.Config, env Env) (Plan, error) {
+	p := Plan{Local: cfg.Local, Routes: cfg.Routes}
+	if p.Routes == nil {
+		p.Routes = []netip.Prefix{}
+	}
+	steps := []func(config.Config, Env) error{p.findWay, p.chooseName, p.chooseSocket, p.lookForSit}
+	for _, step := range steps {
+		if err := step(cfg, env); err != nil {
+			return Plan{}, err
+		}
+	}
+	p.Addresses = append([]netip.Prefix{linkLocal(p.Local)}, cfg.Addresses...)
+	p.Changes = p.changes(cfg)
+	return p, nil
+}
+
+// findWay asks for the route to every peer: it gives the local address, if that
+// is automatic, and the MTU. A peer without a route is one whose link is away; it
+// may come back, but without a local address there is no way to begin.
+func (p *Plan) findWay(cfg config.Config, env Env) error {
+	for _, peer := range cfg.Peers {
+		mtu, err := p.askRoute(peer, env)
+		if err != nil {
+			return err
+		}
+		if err := peer.CheckLocal(p.Local); err != nil {
+			return err
+		}
+		if p.wireMTU == 0 || mtu < p.wireMTU {
+			p.wireMTU = mtu
+		}
+		planned := PlannedPeer{Remote: peer.Remote, Prefixes: peer.Prefixes, MTU: cfg.MTU}
+		if cfg.MTU == 0 {
+			planned.MTU = mtu.Tun()
+		}
+		p.Peers = append(p.Peers, planned)
+	}
+	p.MTU = cfg.MTU
+	if p.MTU == 0 {
+		p.MTU = p.wireMTU.Tun()
+	}
+	return nil
+}
+
+// askRoute returns the MTU of the way to peer and fills in the local address.
+func (p *Plan) askRoute(peer config.Peer, env Env) (encap.WireMTU, error) {
+	route, err := env.host().RouteTo(peer.Remote)
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return 0, peer.Invalid("is the broadcast address of a network of this host; the far end is one host")
+	case route.Local && !p.Local.IsValid():
+		return 0, peer.Invalid("is an address of this host; the far end is another host (if both ends are to be here, give --local)")
+	case err == nil && !p.Local.IsValid():
+		p.Local = route.Source
+	case err != nil && !p.Local.IsValid():
+		return 0, exit.With(exit.TryAgain, fmt.Errorf(
+			"%w: there is no local address to use (give --local A.B.C.D, or wait for the network)", err))
+	case err != nil:
+		p.Warnings = append(p.Warnings, fmt.Sprintf("%v: the MTU is taken to be %d", err, usualWireMTU))
+		return usualWireMTU, nil
+	}
+	return encap.WireMTU(route.MTU), nil
+}
+
+// chooseName takes the name that was given, which must be free, or the first
+// free one.
+func (p *Plan) chooseName(cfg config.Config, env Env) (err error) {
+	if cfg.Name == "" {
+		p.Name, err = env.host().FreeName(namePrefix)
+		return err
+	}
+	p.Name = cfg.Name
+	exists, err := env.host().Exists(cfg.Name)
+	if err == nil && exists {
+		return cfg.Invalid(config.Name, nameTaken)
+	}
+	return err
+}
+
+const nameTaken = "an interface of this name exists; choose another, or none for the first free of sixin4-0, sixin4-1, ..."
+
+// chooseSocket takes the path that was given, or the usual one.
+func (p *Plan) chooseSocket(cfg config.Config, env Env) error {
+	if p.Socket = cfg.Socket; p.Socket == "" {
+		p.Socket = control.Path(env.SocketDirs, p.Name)
+	}
+	return nil
+}
+
+// lookForSit warns of the kernel's own tunnel driver. Where it is loaded, the
+// kernel hands every protocol-41 packet to it as well as to our raw socket, and
+// answers those that fit none of its tunnels with an ICMPv4 port unreachable.
+// Taking sit0 down does not end that, and neither does removing sit while
+// another driver (ipip) keeps tunnel4 loaded; a packet filter does.
+func (p *Plan) lookForSit(_ config.Config, env Env) error {
+	exists, err := env.host().Exists("sit0")
+	if err != nil || !exists {
+		return err
+	}
+	remote := "PEER"
+	if len(p.Peers) == 1 {
+		remote = p.Peers[0].Remote.String()
+	}
+	p.Warnings = append(p.Warnings, fmt.Sprintf("the kernel's sit driver is loaded here too (sit0): "+
+		"it answers our peers with ICMPv4 port unreachable; to stop that: "+
+		"iptables -A OUTPUT -d %s -p icmp --icmp-type port-unreachable -j DROP", remote))
+	return nil
+}
+
+// linkLocal is the link-local address of a tunnel: fe80::/64 and the IPv4
+// address in the last 32 bits (RFC 4213, Section 3.7).
+func linkLocal(local netip.Addr) netip.Prefix {
+	a := [16]byte{0: 0xfe, 1: 0x80}
+	v4 := local.As4()
+	copy(a[12:], v4[:])
+	return netip.PrefixFrom(netip.AddrFrom16(a), 64)
+}
+
+// changes lists what Up does, in its order.
+func (p *Plan) changes(cfg config.Config) []string {
+	queues := "1 queue"
+	if cfg.Queues > 1 {
+		queues = fmt.Sprintf("%d queues", cfg.Queues)
+	}
+	list := []string{
+		fmt.Sprintf("open a raw socket for protocol 41 on %s", p.Local),
+		fmt.Sprintf("make the TUN interface %s with %s", p.Name, queues),
+		"turn IPv6 on for it where it is off, and its automatic link-local address off",
+		fmt.Sprintf("set its MTU to %d", p.MTU),
+		"set it up",
+	}
+	for _, a := range p.Addresses {
+		list = append(list, fmt.Sprintf("give it the address %s", a))
+	}
+	for _, r := range p.Routes {
+		list = append(list, fmt.Sprintf("route %s into it", r))
+	}
+	list = append(list, "make the control socket "+p.Socket)
+	for _, peer := range p.Peers {
+		list = append(list, fmt.Sprintf("carry what goes to %s to the peer %s", strings.Join(texts(peer.Prefixes), ", "), peer.Remote))
+	}
+	return list
+}
+
+// WriteText writes the changes line by line, then the warnings.
+func (p Plan) WriteText(w io.Writer) error {
+	var errs []error
+	for _, c := range p.Changes {
+		_, err := fmt.Fprintln(w, c)
+		errs = append(errs, err)
+	}
+	for _, warning := range p.Warnings {
+		_, err := fmt.Fprintln(w, "warning:", warning)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// readyLine is what Up prints when packets can flow.
+func (p Plan) readyLine(hub bool) string {
+	far := fmt.Sprintf("%d peers", len(p.Peers))
+	if !hub {
+		far = p.Peers[0].Remote.String()
+	}
+	return fmt.Sprintf("ready: %s %s -> %s mtu %d", p.Name, p.Local, far, p.MTU)
+}
+
+// host is what the daemon asks the operating system.
+type host interface {
+	RouteTo(netip.Addr) (ifcfg.Route, error)
+	Exists(name string) (bool, error)
+	FreeName(base string) (string, error)
+	HostPrefixes(exceptIndex int) ([]netip.Prefix, error)
+}
+
+// thisHost is the real one.
+type thisHost struct{}
+
+func (thisHost) RouteTo(dst netip.Addr) (ifcfg.Route, error) { return ifcfg.RouteTo(dst) }
+func (thisHost) Exists(name string) (bool, error)            { return ifcfg.Exists(name) }
+func (thisHost) FreeName(base string) (string, error)        { return ifcfg.FreeName(base) }
+func (thisHost) HostPrefixes(except int) ([]netip.Prefix, error) {
+	return ifcfg.HostPrefixes(except)
+}
