@@ -1,0 +1,74 @@
+# sixin4. `make demo` shows it working, `make test` runs all tests; both do
+# their own set-up. `make help` lists the rest.
+
+GO        ?= go
+BIN       := bin
+STATIC    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME  ?= 60s
+
+# Tests of namespaces need root. Without it, the kernel may still give us a user
+# namespace in which we are root; each test binary then runs in one of its own.
+UNSHARE   := unshare --user --map-root-user --net --mount
+IN_USERNS := $(shell [ "$$(id -u)" = 0 ] || ! $(UNSHARE) true 2>/dev/null || echo '-exec "$(UNSHARE)"')
+
+.PHONY: all build demo test check fuzz bench clean help deps
+
+all: build
+
+help:
+	@echo 'make build   bin/sixin4, one static file'
+	@echo 'make demo    shows a tunnel between two namespaces (root, or user namespaces)'
+	@echo 'make test    all tests, with the race detector; those of namespaces need the same'
+	@echo 'make check   gofmt, vet (Linux and macOS), staticcheck'
+	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)'
+	@echo 'make bench   the benchmark of docs/performance.md'
+	@echo 'make clean   removes bin/'
+
+build:
+	@mkdir -p $(BIN)
+	$(STATIC) -o $(BIN)/ ./cmd/sixin4
+
+demo: build
+	$(BIN)/sixin4 demo
+
+# The race detector needs a C compiler. It is all that a bare Debian may lack.
+deps:
+	@if ! command -v gcc >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && [ -z "$(NO_APT)" ] && command -v apt-get >/dev/null; then \
+	    echo 'make test: the race detector needs gcc: apt-get install gcc libc6-dev'; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev >/dev/null; \
+	  else \
+	    echo 'make test: gcc is missing, which the race detector needs: apt-get install gcc libc6-dev' >&2; exit 1; \
+	  fi; \
+	fi
+	@if [ "$$(id -u)" != 0 ] && [ -z '$(IN_USERNS)' ]; then \
+	  echo 'make test: not root, and the kernel gives no user namespaces: tests of namespaces will be skipped'; \
+	fi
+
+# All tests with the race detector, then those that count allocations without it,
+# since it allocates itself. STRICT=1 makes an unexpected skip a failure.
+test: deps
+	$(GO) test -race -json $(IN_USERNS) ./... | $(GO) run ./cmd/internal/testlog $(if $(STRICT),-strict)
+	$(GO) test -json -run 'Alloc' $(IN_USERNS) ./encap/... ./tun/... | $(GO) run ./cmd/internal/testlog $(if $(STRICT),-strict)
+
+check:
+	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-ed:'; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+bench: build
+	$(BIN)/sixin4 bench micro
+	$(BIN)/sixin4 bench pair
+
+clean:
+	rm -rf $(BIN)
