@@ -61,17 +61,7 @@ func newPortableWriter(dev wgtun.Device) *portableWriter {
 	return &portableWriter{dev: dev, buf: make([]byte, packet.Headroom+maxTotal)}
 }
 
-func (w *portableWriter) Write(b *packet.Batch) (n int, err error) {
-	for i := range b.Packets {
-		p := &b.Packets[i]
-		if p.Err = w.packet(p); p.Err == nil {
-			n++
-		} else if err == nil {
-			err = p.Err
-		}
-	}
-	return n, err
-}
+func (w *portableWriter) Write(b *packet.Batch) (n int, err error) { return b.Each(w.packet) }
 
 func (w *portableWriter) packet(p *packet.Packet) error {
 	if p.Seg > 0 {

@@ -30,6 +30,21 @@ func (b *Batch) Fail(err error) {
 	}
 }
 
+// Each calls write for every packet and keeps what it returns as the packet's Err,
+// for writers that take one packet at a time. It returns how many were written
+// and the first error.
+func (b *Batch) Each(write func(p *Packet) error) (n int, err error) {
+	for i := range b.Packets {
+		p := &b.Packets[i]
+		if p.Err = write(p); p.Err == nil {
+			n++
+		} else if err == nil {
+			err = p.Err
+		}
+	}
+	return n, err
+}
+
 // Next adds one packet to the batch and returns it for the caller to Set, or
 // returns nil when the batch is full.
 func (b *Batch) Next() *Packet {

@@ -132,23 +132,34 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-func TestNoAllocations(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
+func TestBatchEach(t *testing.T) {
+	b := packet.NewBatch(3)
+	for range 3 {
+		b.Next().Set(make([]byte, 60), packet.Headroom, nil)
 	}
-	var sum uint64
-	batch, buf, dst := packet.NewBatch(4), make([]byte, 1500), make([]byte, 0, 2000)
-	if n := testing.AllocsPerRun(100, func() {
-		batch.Reset()
-		for p := batch.Next(); p != nil; p = batch.Next() {
-			p.Set(buf, packet.Headroom, buf[:100])
-			p.Push(20)
-			p.Trim(1000)
-			p.Pull(20)
-			sum = packet.AddBytes(packet.PseudoHeader(p.Head(), 6, p.Len()), p.Head())
-			dst = p.AppendTo(dst[:0])
+	first, second := errors.New("first"), errors.New("second")
+	errs := []error{nil, first, second}
+	i := -1
+	n, err := b.Each(func(*packet.Packet) error { i++; return errs[i] })
+	if n != 1 || err != first {
+		t.Errorf("wrote %d, %v; want 1 and the first error", n, err)
+	}
+	for i := range errs {
+		if b.Packets[i].Err != errs[i] {
+			t.Errorf("packet %d: %v, want %v", i, b.Packets[i].Err, errs[i])
 		}
-	}); n != 0 || packet.Fold(sum) == 1 {
-		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestBatchFail(t *testing.T) {
+	b := packet.NewBatch(2)
+	for range 2 {
+		b.Next().Set(make([]byte, 60), packet.Headroom, nil)
+	}
+	own, all := errors.New("own"), errors.New("all")
+	b.Packets[0].Err = own
+	b.Fail(all)
+	if b.Packets[0].Err != own || b.Packets[1].Err != all {
+		t.Errorf("errors %v and %v, want the packet's own and the one for all", b.Packets[0].Err, b.Packets[1].Err)
 	}
 }

@@ -78,17 +78,7 @@ type portableWriter struct {
 
 func (w *portableWriter) Close() error { return nil }
 
-func (w *portableWriter) Write(b *packet.Batch) (n int, err error) {
-	for i := range b.Packets {
-		p := &b.Packets[i]
-		if p.Err = w.packet(p); p.Err == nil {
-			n++
-		} else if err == nil {
-			err = p.Err
-		}
-	}
-	return n, err
-}
+func (w *portableWriter) Write(b *packet.Batch) (n int, err error) { return b.Each(w.packet) }
 
 func (w *portableWriter) packet(p *packet.Packet) error {
 	h, err := ipv4.ParseHeader(p.Head())

@@ -1,5 +1,0 @@
-//go:build !race
-
-package packet_test
-
-const raceEnabled = false

@@ -1,7 +1,0 @@
-//go:build race
-
-package packet_test
-
-// raceEnabled: the race detector allocates on its own, so that allocations are
-// not counted.
-const raceEnabled = true
