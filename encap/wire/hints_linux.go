@@ -24,12 +24,16 @@ type hints struct {
 	err    error // why there is none
 	bound  bool
 	failed bool
-	ring   [256]ringEntry // the youngest hints, not yet asked for
-	next   int
-	buf    [hintBatch][hintSize]byte
-	ctl    [hintBatch][controlSize]byte
-	iovs   [hintBatch]unix.Iovec
-	msgs   [hintBatch]mmsghdr
+	// complete: what the raw socket delivers now arrived after the binding, so
+	// that a hint must be there. Known when its queue was empty since, or when a
+	// hint for a packet was found.
+	complete bool
+	ring     [256]ringEntry // the youngest hints, not yet asked for
+	next     int
+	buf      [hintBatch][hintSize]byte
+	ctl      [hintBatch][controlSize]byte
+	iovs     [hintBatch]unix.Iovec
+	msgs     [hintBatch]mmsghdr
 }
 
 const (
@@ -47,9 +51,10 @@ type hintKey struct {
 }
 
 func (k *hintKey) set(ip []byte) bool {
-	if len(ip) < innerOff+len(k.inner) {
+	if len(ip) < innerOff+48 { // IPv6 and UDP headers: an empty datagram
 		return false
 	}
+	*k = hintKey{}
 	copy(k.outer[:], ip[2:6])
 	copy(k.inner[:], ip[innerOff:])
 	return true
@@ -70,11 +75,13 @@ func (h *hints) find(c *Conn, ip []byte) *hint {
 	if !h.bound && !h.bind(c) {
 		return nil
 	}
-	if e := h.lookup(&k); e != nil {
-		return e
+	// Hints stand in their queue in about the order of the packets in theirs, so
+	// that no more is taken from it than is needed: the ring is shorter.
+	for {
+		if e := h.lookup(&k); e != nil || !h.fetch(c) {
+			return e
+		}
 	}
-	h.drain(c)
-	return h.lookup(&k)
 }
 
 func (h *hints) lookup(k *hintKey) *hint {
@@ -82,6 +89,7 @@ func (h *hints) lookup(k *hintKey) *hint {
 		e := &h.ring[(h.next+i)%len(h.ring)]
 		if e.used && e.key.outer == k.outer && bytes.Equal(e.key.inner[:], k.inner[:]) {
 			e.used = false
+			h.complete = true
 			return &e.hint
 		}
 	}
@@ -128,7 +136,10 @@ func (h *hints) close() {
 	}
 }
 
-// bindHintSocket makes fd receive incoming IPv4 on all interfaces.
+// bindHintSocket makes fd receive what the filter accepts on all interfaces. It is
+// bound to all protocols, for these sockets get a packet before the IPv4 stack
+// does, and thus before our raw socket: a hint is there when its packet is. Those
+// bound to IPv4 alone get it after the stack (seen on Linux 6.18).
 func bindHintSocket(fd, linkMTU int) error {
 	filter, err := suspiciousFilter(linkMTU)
 	if err != nil {
@@ -146,34 +157,35 @@ func bindHintSocket(fd, linkMTU int) error {
 	if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
 		return fmt.Errorf("attach filter: %w", err)
 	}
-	if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_IP)}); err != nil {
+	// Linux before 4.20 knows no such option, and shows us our own packets as well.
+	_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1)
+	if err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL)}); err != nil {
 		return fmt.Errorf("bind packet socket: %w", err)
 	}
 	return nil
 }
 
-// drain puts all waiting hints into the ring, over the oldest ones.
-func (h *hints) drain(c *Conn) {
+// fetch puts waiting hints into the ring, over the oldest ones. It reports whether
+// there were any.
+func (h *hints) fetch(c *Conn) bool {
+	for i := range h.msgs {
+		h.msgs[i].hdr.Controllen = controlSize
+	}
 	for {
-		for i := range h.msgs {
-			h.msgs[i].hdr.Controllen = controlSize
-		}
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(h.fd), uintptr(unsafe.Pointer(&h.msgs[0])), hintBatch, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
+			for i := range int(n) {
+				h.remember(i)
+			}
+			return true
 		case unix.EINTR:
-			continue
 		case unix.EAGAIN:
-			return
-		default: // one packet that virtio headers cannot describe, or ENETDOWN
+			return false
+		case unix.EINVAL: // one packet that virtio headers cannot describe; it is gone
+		default:
 			c.log.Debug("hint socket", "err", errno)
-			continue
-		}
-		for i := range int(n) {
-			h.remember(i)
-		}
-		if n < hintBatch {
-			return
+			return false
 		}
 	}
 }

@@ -65,7 +65,6 @@ func (r *mmsgReader) Read(b *packet.Batch) error {
 		return os.ErrClosed
 	}
 	defer r.c.gate.Leave()
-	asked := r.hints.bound
 	n, err := r.receive(min(BatchSize, cap(b.Packets)))
 	if err != nil {
 		return err
@@ -74,7 +73,7 @@ func (r *mmsgReader) Read(b *packet.Batch) error {
 		p := b.Next()
 		size := int(r.msgs[i].n)
 		p.Set(r.front[i][:packet.Headroom+min(size, frontSize)], packet.Headroom, r.rest[i][:max(size-frontSize, 0)])
-		r.inspect(p, r.controls(i), asked)
+		r.inspect(p, r.controls(i))
 	}
 	return nil
 }
@@ -89,6 +88,7 @@ func (r *mmsgReader) receive(size int) (int, error) {
 		case 0:
 			return int(n), nil
 		case unix.EAGAIN:
+			r.hints.complete = r.hints.bound
 			if err := r.c.gate.Wait(r.c.fd); err != nil {
 				return 0, err
 			}
@@ -125,7 +125,7 @@ func (r *mmsgReader) controls(i int) (reassembled bool) {
 }
 
 // inspect sets what is special about p.
-func (r *mmsgReader) inspect(p *packet.Packet, reassembled, asked bool) {
+func (r *mmsgReader) inspect(p *packet.Packet, reassembled bool) {
 	outer := encap.IPv4(p.Head())
 	if outer.CheckIn(p.Len()) != encap.Forward || outer.Protocol() != encap.ProtoIPv6 {
 		return // for Decap to refuse
@@ -148,7 +148,7 @@ func (r *mmsgReader) inspect(p *packet.Packet, reassembled, asked bool) {
 	if long {
 		r.c.counters.longer.Add(1)
 	}
-	f := facts{linkMTU: r.c.cfg.LinkMTU, asked: asked, reassembled: reassembled}
+	f := facts{linkMTU: r.c.cfg.LinkMTU, asked: r.hints.complete, reassembled: reassembled}
 	f.hint = r.hints.find(r.c, p.Buf[p.Off-n:])
 	if settle(p, f) {
 		r.c.counters.merged.Add(1)
