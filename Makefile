@@ -47,11 +47,11 @@ deps:
 	fi
 
 # All tests with the race detector; then, without it, those that count allocations,
-# since it allocates itself, and the millions of random packets, since it is slow.
-# STRICT=1 makes an unexpected skip a failure.
+# since it allocates itself, and what is large: millions of random packets, 100 MB
+# over links that merge. STRICT=1 makes an unexpected skip a failure.
 test: deps
 	$(GO) test -race -json $(IN_USERNS) ./... | $(GO) run ./cmd/internal/testlog $(if $(STRICT),-strict)
-	$(GO) test -json -run 'Alloc|Survives|Oracle' $(IN_USERNS) ./encap/... ./tun/... | $(GO) run ./cmd/internal/testlog $(if $(STRICT),-strict)
+	$(GO) test -json -run 'Alloc|Survives|Oracle|GRO' $(IN_USERNS) ./encap/... ./tun/... ./cmd/internal/e2e | $(GO) run ./cmd/internal/testlog $(if $(STRICT),-strict)
 
 check:
 	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-ed:'; gofmt -l .; exit 1; }
