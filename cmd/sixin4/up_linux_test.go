@@ -60,7 +60,10 @@ func TestUp(t *testing.T) {
 	if s.Since.Before(began.Add(-time.Second)) || s.Since.After(time.Now()) {
 		t.Errorf("since %v, began %v", s.Since, began)
 	}
-	s.Since, s.Tx, s.Rx, s.Drops = time.Time{}, control.Count{}, control.Count{}, nil
+	if s.Work == nil {
+		t.Error("status without the work done")
+	}
+	s.Since, s.Tx, s.Rx, s.Drops, s.Work = time.Time{}, control.Count{}, control.Count{}, nil, nil
 	s.Peers[0].Tx, s.Peers[0].Rx = control.Count{}, control.Count{}
 	if want := (control.Tunnel{
 		Name: "six0", Mode: "static", State: "up", Wire: "raw", Local: "192.0.2.1", Remote: "192.0.2.2",

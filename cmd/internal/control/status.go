@@ -28,8 +28,22 @@ type Tunnel struct {
 	Tx        Count             `json:"tx"`
 	Rx        Count             `json:"rx"`
 	Drops     map[string]uint64 `json:"drops"` // packets by reason; those that never happened are absent
+	Work      *Work             `json:"work,omitempty"`
 	Peers     []Peer            `json:"peers,omitempty"`
 	TSP       *TSP              `json:"tsp,omitempty"`
+}
+
+// Work counts what the engine did to packets besides carrying them, so that its
+// counters can be compared with those of the kernel and of the far end.
+type Work struct {
+	Split       uint64 `json:"split"`       // super-packets of the kernel that were cut
+	SplitInto   uint64 `json:"split_into"`  // packets that they became
+	Joined      uint64 `json:"joined"`      // packets that were given to the kernel joined
+	JoinedInto  uint64 `json:"joined_into"` // super-packets that they became
+	Merged      uint64 `json:"merged"`      // packets that the kernel had merged when they came
+	Reassembled uint64 `json:"reassembled"` // packets that came in IPv4 fragments
+	Fragments   uint64 `json:"fragments"`   // IPv4 fragments that were sent
+	ICMPErrors  uint64 `json:"icmp_errors"` // ICMPv6 errors that were sent back
 }
 
 // Count is packets and their IPv6 bytes in one direction, since the start.

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -137,6 +138,10 @@ func (t *tunnel) openTUN() (err error) {
 	}
 	t.undo.Push(t.device.Close)
 	t.env.Logger.Debug("device made", "name", t.device.Name(), "offloads", t.device.Features().String())
+	if missing := t.device.Features().Missing(); len(missing) > 0 {
+		t.env.Logger.Info("this kernel lacks offloads of TUN devices; the tunnel works, with less speed",
+			"name", t.device.Name(), "missing", strings.Join(missing, " "))
+	}
 	return nil
 }
 

@@ -23,6 +23,7 @@ func (t *tunnel) status() control.Tunnel {
 		Tx:    count(stats.Tx),
 		Rx:    count(stats.Rx),
 		Drops: t.drops(stats),
+		Work:  t.work(stats),
 		Peers: t.peers(stats),
 	}
 	if !t.cfg.Hub {
@@ -37,6 +38,16 @@ func (t *tunnel) status() control.Tunnel {
 
 func count(c engine.Count) control.Count {
 	return control.Count{Packets: c.Packets, Bytes: c.Bytes}
+}
+
+func (t *tunnel) work(stats engine.Stats) *control.Work {
+	device, wire := t.device.Stats(), t.wire.Stats()
+	return &control.Work{
+		Split: device.Split, SplitInto: device.SplitInto,
+		Joined: device.Joined, JoinedInto: device.JoinedInto,
+		Merged: wire.Merged, Reassembled: wire.Reassembled,
+		Fragments: stats.Fragments, ICMPErrors: stats.ICMPErrors,
+	}
 }
 
 // drops are the reasons that have happened. What the socket lost in front of the
