@@ -25,10 +25,14 @@ func (b IPv6) upper() (proto uint8, off, dst int) {
 }
 
 // sumField returns where the checksum of the protocol whose header is at off
-// stands, or 0 when it is neither TCP nor UDP or not all there.
+// stands, or 0 when it is neither TCP nor UDP or not all there, or TCP whose data
+// offset contradicts it: that is for the receiver to refuse.
 func (b IPv6) sumField(proto uint8, off int) int {
 	switch {
 	case proto == protoTCP && len(b) >= off+20:
+		if n := int(b[off+12]>>4) * 4; n < 20 || off+n > len(b) {
+			return 0
+		}
 		return off + 16
 	case proto == protoUDP && len(b) >= off+8:
 		return off + 6

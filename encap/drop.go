@@ -20,7 +20,7 @@ const (
 	// DropOuterLength: header length below 20 bytes, or header or total length
 	// beyond the bytes that arrived, or a total length below the header's.
 	DropOuterLength
-	// DropOuterChecksum: the IPv4 header checksum is wrong.
+	// DropOuterChecksum: the checksum of an IPv4 header without options is wrong.
 	DropOuterChecksum
 	// DropOuterFragment: one piece of a fragmented packet. The kernel reassembles
 	// before a raw socket sees a packet, so this one never became whole.
@@ -77,6 +77,10 @@ const (
 	// DropInnerSourceLinkLocal: in a hub, a link-local source and a destination
 	// beyond the link; by the engine, see [LinkScope].
 	DropInnerSourceLinkLocal
+	// DropInnerRouter: a router advertisement or redirect. Whoever can forge the
+	// peer's IPv4 address could give this host addresses and routes with it; the
+	// hop limit of 255 proves nothing inside a tunnel.
+	DropInnerRouter
 	// DropMergedUDP: the kernel merged several UDP packets into this one and did
 	// not say where each ends, so that it cannot be split again; by the engine.
 	DropMergedUDP
@@ -146,6 +150,7 @@ var dropNames = [NumDrops]string{
 	DropInnerSourceOurs:        "inner-source-ours",
 	DropInnerSourceNotPeers:    "inner-source-not-peers",
 	DropInnerSourceLinkLocal:   "inner-source-link-local",
+	DropInnerRouter:            "inner-router",
 	DropMergedUDP:              "merged-udp",
 	DropWireOverflow:           "wire-overflow",
 	DropTunMalformed:           "tun-malformed",

@@ -18,7 +18,7 @@ const (
 )
 
 // Check is the view's only gate: length, version, header and total length, and
-// the header checksum. It answers one of [DropOuterShort], [DropOuterVersion],
+// the checksum of a header without options. It answers one of [DropOuterShort], [DropOuterVersion],
 // [DropOuterLength], [DropOuterChecksum] or [Forward].
 func (b IPv4) Check() Drop { return b.CheckIn(len(b)) }
 
@@ -34,7 +34,9 @@ func (b IPv4) CheckIn(n int) Drop {
 	if header < HeaderLen || header > len(b) || total < header || total > n {
 		return DropOuterLength
 	}
-	if packet.Fold(b.headerSum()) != 0xffff {
+	// The kernel has checked the header before, and then filled in record route and
+	// timestamp options without summing up again.
+	if header == HeaderLen && packet.Fold(b.headerSum()) != 0xffff {
 		return DropOuterChecksum
 	}
 	return Forward

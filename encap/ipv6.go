@@ -79,6 +79,18 @@ func (b IPv6) Src() netip.Addr { return netip.AddrFrom16(b.Src16()) }
 // Dst returns the destination address, without a zone.
 func (b IPv6) Dst() netip.Addr { return netip.AddrFrom16(b.Dst16()) }
 
+// RouterMessage reports whether a packet that has passed [CheckInner] is a router
+// advertisement or a redirect (RFC 4861, Sections 4.2 and 4.5), behind whatever
+// extension headers.
+func RouterMessage(inner IPv6) bool {
+	if next := inner.NextHeader(); next != protoICMPv6 && !extension(next) {
+		return false // as nearly all are
+	}
+	c, ok := inner.walk()
+	return ok && c.proto == protoICMPv6 && c.off < len(inner) && !c.later &&
+		(inner[c.off] == icmpRouterAdvert || inner[c.off] == icmpRedirect)
+}
+
 // LinkScope reports whether inner goes no further than the link, which is the
 // tunnel: its destination is link-local unicast (fe80::/10) or multicast of
 // link-local scope (RFC 4291, Sections 2.5.6 and 2.7). A hub takes a link-local

@@ -17,12 +17,7 @@ func Transport(p *packet.Packet) (proto uint8, headers int, ok bool) {
 	if t.proto == protoUDP {
 		return t.proto, t.off + 8, true
 	}
-	b := p.Head()
-	size := int(b[t.off+12]>>4) * 4 // the sender's word (RFC 9293, Section 3.1)
-	if size < 20 || t.off+size > len(b) {
-		return 0, 0, false
-	}
-	return t.proto, t.off + size, true
+	return t.proto, t.off + int(p.Head()[t.off+12]>>4)*4, true
 }
 
 // MakePartial replaces the checksum of the TCP or UDP packet p by the sum of its

@@ -134,7 +134,7 @@ func oracleOuter(b []byte) (header int, d Drop, ok bool) {
 	if header < 20 || total < header || total > len(b) {
 		return 0, DropOuterLength, false
 	}
-	if oracleSum(b[:header]) != 65535 {
+	if header == 20 && oracleSum(b[:header]) != 65535 {
 		return 0, DropOuterChecksum, false
 	}
 	return header, Forward, true
@@ -212,7 +212,7 @@ func oraclePartial(inner []byte) packet.Sum {
 	proto, seg, dst, ok := oracleUpper(inner[6], inner[40:], inner[24:40], 8)
 	var field []byte
 	switch {
-	case ok && proto == 6 && len(seg) >= 20:
+	case ok && proto == 6 && len(seg) >= 20 && seg[12]/16 >= 5 && int(seg[12]/16)*4 <= len(seg):
 		field = seg[16:18]
 	case ok && proto == 17 && len(seg) >= 8 && int(seg[4])<<8+int(seg[5]) == len(seg):
 		field = seg[6:8]

@@ -17,7 +17,7 @@ const (
 	// maxJoined bounds a group: the kernel takes no more than 64 datagrams in
 	// one super-packet before 6.x, and 64 KiB hold no more full-sized segments.
 	maxJoined = 64
-	// maxTotal is the largest IPv6 packet that a payload length describes.
+	// maxTotal is the longest packet that is read, or made by joining.
 	maxTotal = 65535
 )
 

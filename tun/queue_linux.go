@@ -86,7 +86,9 @@ func (r *vnetReader) fill(slot int, wait bool) (n int, err error) {
 				return 0, err
 			}
 		case unix.EINTR:
-		default: // EBADFD: the interface was deleted
+		case unix.EBADFD:
+			return 0, fmt.Errorf("interface %s is gone, somebody deleted it: %w", r.d.name, errno)
+		default:
 			return 0, fmt.Errorf("read from %s: %w", r.d.name, errno)
 		}
 	}
@@ -122,8 +124,10 @@ func (r *vnetReader) accept(slot, n int, b *packet.Batch) {
 		r.held = slot
 		r.d.counters.split.Add(1)
 		r.d.counters.splitInto.Add(uint64(r.super.emit(b, r.heads)))
-	default: // gsoTCPv4: nobody carries IPv4, so it need not be cut
+	case gsoTCPv4: // nobody carries IPv4, so it need not be cut
 		b.Next().Set(buf, packet.Headroom, nil)
+	default:
+		r.malformed(b, buf)
 	}
 }
 
@@ -148,16 +152,17 @@ func finish(pkt []byte, h *vnetHdr) bool {
 // vnetWriter writes to a device that has virtio headers.
 type vnetWriter struct {
 	d     *Device
-	fd    int
+	fds   []int // of all queues
+	fd    int   // of the queue that is written to now
 	join  joiner
 	iovs  []unix.Iovec
 	split splitBuffer
 	write func(fd int, iovs []unix.Iovec) unix.Errno // writev, or a test's
 }
 
-func newVnetWriter(d *Device, fd int) *vnetWriter {
+func newVnetWriter(d *Device, fds []int) *vnetWriter {
 	return &vnetWriter{
-		d: d, fd: fd, write: writev,
+		d: d, fds: fds, write: writev,
 		join: joiner{tcp: true, udp: d.features.USO6}, iovs: make([]unix.Iovec, 0, 2*maxJoined),
 	}
 }
@@ -170,7 +175,11 @@ func (w *vnetWriter) Write(b *packet.Batch) (n int, err error) {
 	defer w.d.gate.Leave()
 	w.join.sort(b)
 	for i := range w.join.groups {
-		w.group(b, &w.join.groups[i])
+		g := &w.join.groups[i]
+		// The kernel hands out a flow's packets at the queue at which its packets
+		// come in: all through one queue would leave the others idle.
+		w.fd = w.fds[g.hash>>48%uint64(len(w.fds))]
+		w.group(b, g)
 	}
 	for i := range b.Packets {
 		if e := b.Packets[i].Err; e == nil {

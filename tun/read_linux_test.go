@@ -155,7 +155,7 @@ func TestReadAfterClose(t *testing.T) {
 	if err := r.Read(packet.NewBatch(1)); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("read: %v, want %v", err, os.ErrClosed)
 	}
-	w := newVnetWriter(r.d, -1)
+	w := newVnetWriter(r.d, []int{-1})
 	if n, err := w.Write(batchOf(seg(0))); n != 0 || !errors.Is(err, os.ErrClosed) {
 		t.Errorf("write: %d, %v, want %v", n, err, os.ErrClosed)
 	}

@@ -28,7 +28,7 @@ type splitter struct {
 // are not those of the pseudo-header. It reports whether pkt can be cut.
 func (s *splitter) begin(pkt []byte, seg int, partial bool) bool {
 	t, ok := findTransport(pkt)
-	if !ok || seg <= 0 || packet.Headroom+t.hlen > headRoom || !(t.plain || partial) {
+	if !ok || seg <= 0 || packet.Headroom+t.hlen > headRoom || t.hlen >= len(pkt) || !(t.plain || partial) {
 		return false
 	}
 	*s = splitter{super: pkt, t: t, seg: seg, at: t.hlen}

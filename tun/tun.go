@@ -13,6 +13,7 @@
 package tun
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -120,6 +121,9 @@ func Open(cfg Config) (*Device, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	d := &Device{name: cfg.Name, log: cfg.Logger}
+	if cfg.MTU < 1280 || cfg.MTU > maxTotal {
+		return nil, fmt.Errorf("make interface %s: MTU %d is not between 1280 and %d", cfg.Name, cfg.MTU, maxTotal)
+	}
 	if err := d.open(cfg); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 	wgtun "golang.zx2c4.com/wireguard/tun"
@@ -42,7 +43,9 @@ func (d *Device) openVnet(cfg Config) (err error) {
 		return err
 	}
 	if err = d.openQueues(cfg, flags); err == nil {
-		err = d.adopt(cfg.MTU)
+		if err = d.adopt(cfg.MTU); errors.Is(err, unix.EINVAL) {
+			err = errVnetRefused // wireguard's device asks for the offloads first of all
+		}
 	}
 	if err == nil {
 		err = d.probeOffloads()
@@ -189,10 +192,10 @@ func (d *Device) newWriter() Writer {
 		return newPortableWriter(d.wg)
 	}
 	if !d.gate.Enter() {
-		return newVnetWriter(d, -1) // its Write says os.ErrClosed
+		return newVnetWriter(d, nil) // its Write says os.ErrClosed
 	}
 	defer d.gate.Leave()
-	return newVnetWriter(d, d.fds[0])
+	return newVnetWriter(d, slices.Clone(d.fds))
 }
 
 // close needs no wake-up for the portable path: its readers stand outside the

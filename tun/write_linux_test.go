@@ -79,7 +79,7 @@ func (k *kernel) packets() (out [][]byte) {
 func newTestWriter(t testing.TB, k *kernel) *vnetWriter {
 	k.t = t
 	d := newTestDevice(t)
-	w := newVnetWriter(d, -1)
+	w := newVnetWriter(d, []int{-1})
 	w.write = k.writev
 	return w
 }

@@ -71,6 +71,41 @@ func TestLinkIsAwayAtTheStart(t *testing.T) {
 	p.stop()
 }
 
+// TestInterfaceGoesAndComes takes the tunnel's own interface down, with which the
+// kernel forgets its addresses and routes, and then one address alone.
+func TestInterfaceGoesAndComes(t *testing.T) {
+	topo := pair(t)
+	socket := socketIn(t, "six0")
+	p := start(t, topo.A, "main", "up", "--remote", "192.0.2.2", "--address", "2001:db8::1/64", "--route", "2001:db8:5::/48",
+		"--name", "six0", "--socket", socket)
+	p.ready()
+	before := dump(t, topo.A)
+	must(t, topo.A.SetDown("six0"))
+	p.await(p.stderr, "the interface is down (ip link set six0 up)")
+	if s := ask(t, socket); s.State != "down" {
+		t.Errorf("status: %s, %q; want down", s.State, s.Reason)
+	}
+	must(t, topo.A.SetUp("six0"))
+	p.await(p.stderr, "peer can be reached again")
+	sameAs(t, topo.A, before)
+	must(t, topo.A.DelAddr("six0", "2001:db8::1/64"))
+	p.await(p.stderr, "restored what the interface had lost")
+	sameAs(t, topo.A, before)
+}
+
+// TestLocalAddressGoes: a route to the peer is not enough.
+func TestLocalAddressGoes(t *testing.T) {
+	topo := pair(t)
+	socket := socketIn(t, "six0")
+	p := start(t, topo.A, "main", "up", "--remote", "192.0.2.2", "--name", "six0", "--socket", socket)
+	p.ready()
+	must(t, topo.A.AddAddr(topo.LinkA, "192.0.2.9/24"))
+	must(t, topo.A.DelAddr(topo.LinkA, "192.0.2.1/24"))
+	p.await(p.stderr, "192.0.2.1 is no address of this host any more")
+	must(t, topo.A.AddAddr(topo.LinkA, "192.0.2.1/24"))
+	p.await(p.stderr, "peer can be reached again")
+}
+
 func TestMTU(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -163,6 +198,7 @@ func TestTraffic(t *testing.T) {
 		{"host", nil, 1000},
 		{"two queues", []string{"--queues", "2"}, 1000},
 		{"packet wire", []string{"--wire", "packet"}, 1000},
+		{"inherited", []string{"--ttl", "inherit", "--tos", "inherit"}, 1000},
 		{"outer fragments", []string{"--mtu", "1480"}, 1432},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,7 +22,8 @@ func sendDrop(err error) encap.Drop {
 		return encap.DropSendMsgSize
 	case syscall.EPERM, syscall.EACCES:
 		return encap.DropSendPerm
-	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN, syscall.EADDRNOTAVAIL:
+	case syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN,
+		syscall.EADDRNOTAVAIL, syscall.ENXIO, syscall.ENODEV:
 		return encap.DropSendUnreachable
 	}
 	return encap.DropSendError

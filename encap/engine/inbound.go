@@ -45,9 +45,13 @@ func (l *lane) admit(t *Table, p *packet.Packet) encap.Drop {
 	if d != encap.Forward {
 		return d
 	}
-	i, d := t.inbound(src, encap.IPv6(p.Head()))
+	inner := encap.IPv6(p.Head())
+	i, d := t.inbound(src, inner)
 	if d != encap.Forward {
 		return d
+	}
+	if encap.RouterMessage(inner) {
+		return encap.DropInnerRouter
 	}
 	if p.Err != nil { // packet.ErrSegmentUnknown, all that a wire has to say
 		return encap.DropMergedUDP

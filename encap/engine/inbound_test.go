@@ -34,6 +34,17 @@ func attached() TableConfig {
 	return c
 }
 
+// routerMessage is an ICMPv6 message of neighbour discovery to all nodes.
+func routerMessage(kind byte) []byte {
+	return packettest.ICMPv6(linkLocal4(peer4), addr("ff02::1"), kind, 0, make([]byte, 12))
+}
+
+// behindOptions puts a hop-by-hop options header in front of what p carries.
+func behindOptions(p []byte) []byte {
+	options := []byte{p[6], 0, 1, 4, 0, 0, 0, 0} // padding only
+	return packettest.IPv6(netip.AddrFrom16([16]byte(p[8:])), netip.AddrFrom16([16]byte(p[24:])), 0, append(options, p[40:]...))
+}
+
 // TestInboundPeerRules has the rows of what depends on the peer: who may send,
 // and from where.
 func TestInboundPeerRules(t *testing.T) {
@@ -61,6 +72,12 @@ func TestInboundPeerRules(t *testing.T) {
 		{"host: duplicate address detection", host, peer4, dad, encap.Forward},
 		{"host: neighbour solicitation", host, peer4, solicitation(linkLocal4(peer4), linkLocal4(ours4), linkLocal4(ours4)), encap.Forward},
 		{"host: unspecified source", host, peer4, echo(netip.IPv6Unspecified(), ours6), encap.DropInnerSourceUnspecified},
+
+		{"host: router advertisement", host, peer4, routerMessage(134), encap.DropInnerRouter},
+		{"host: redirect", host, peer4, routerMessage(137), encap.DropInnerRouter},
+		{"host: router advertisement behind options", host, peer4, behindOptions(routerMessage(134)), encap.DropInnerRouter},
+		{"host: router solicitation", host, peer4, routerMessage(133), encap.Forward},
+		{"hub: router advertisement", hub, p0, routerMessage(134), encap.DropInnerRouter},
 
 		{"hub: own prefix", hub, p0, echo(h0, host6), encap.Forward},
 		{"hub: own prefix, to another peer", hub, p0, echo(h0, h1), encap.Forward},

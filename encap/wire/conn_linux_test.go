@@ -154,7 +154,7 @@ func TestClose(t *testing.T) {
 		if err := within(t, "Read returned", ended); !errors.Is(err, os.ErrClosed) {
 			t.Errorf("read: %v, want %v", err, os.ErrClosed)
 		}
-		if err := errors.Join(c.Close(), w.Close(), c.Reader().Close()); err != nil {
+		if err := errors.Join(c.Close(), c.Reader().Close()); err != nil {
 			t.Errorf("second close: %v", err)
 		}
 		if err := c.Reader().Read(packet.NewBatch(1)); !errors.Is(err, os.ErrClosed) {

@@ -32,6 +32,9 @@ func suspiciousFilter(linkMTU int) ([]bpf.RawInstruction, error) {
 
 	// The checksum field is kept in scratch word 1, its protocol number in X.
 	f.add(load(innerNext, 1)).add(bpf.TAX{}).when(bpf.JumpEqual, protoUDP, "udp")
+	for _, extension := range []uint32{0, 43, 60} { // what stands behind is not followed here
+		f.when(bpf.JumpEqual, extension, "accept")
+	}
 	f.unless(bpf.JumpEqual, 6, "reject")
 	f.add(load(tcpCheck, 2)).add(bpf.StoreScratch{Src: bpf.RegA, N: 1}).jump("sum")
 	f.label("udp")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -153,8 +154,7 @@ func bindHintSocket(fd, linkMTU int) error {
 	}
 	// A kept header is charged with the memory of its whole packet.
 	growBuffer(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, 16<<20)
-	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: (*unix.SockFilter)(unsafe.Pointer(&filter[0]))}
-	if err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog); err != nil {
+	if err = attachFilter(fd, filter); err != nil {
 		return fmt.Errorf("attach filter: %w", err)
 	}
 	// Linux before 4.20 knows no such option, and shows us our own packets as well.
@@ -218,4 +218,10 @@ func netOffset(ctl []byte) int {
 		return -1
 	}
 	return int((*unix.TpacketAuxdata)(unsafe.Pointer(&ctl[unix.CmsgLen(0)])).Net)
+}
+
+// attachFilter lets a socket receive only what the program accepts.
+func attachFilter(fd int, filter []bpf.RawInstruction) error {
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: (*unix.SockFilter)(unsafe.Pointer(&filter[0]))}
+	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog)
 }

@@ -76,8 +76,6 @@ type portableWriter struct {
 	buf  []byte
 }
 
-func (w *portableWriter) Close() error { return nil }
-
 func (w *portableWriter) Write(b *packet.Batch) (n int, err error) { return b.Each(w.packet) }
 
 func (w *portableWriter) packet(p *packet.Packet) error {

@@ -148,8 +148,11 @@ func (r *mmsgReader) inspect(p *packet.Packet, reassembled bool) {
 	if long {
 		r.c.counters.longer.Add(1)
 	}
-	f := facts{linkMTU: r.c.cfg.LinkMTU, asked: r.hints.complete, reassembled: reassembled}
-	f.hint = r.hints.find(r.c, p.Buf[p.Off-n:])
+	f := facts{linkMTU: r.c.cfg.LinkMTU, reassembled: reassembled}
+	if n == encap.HeaderLen && !reassembled { // the kernel merges no others, and has no hint for them
+		f.hint = r.hints.find(r.c, p.Buf[p.Off-n:])
+		f.asked = r.hints.complete
+	}
 	if settle(p, f) {
 		r.c.counters.merged.Add(1)
 	}

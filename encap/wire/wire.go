@@ -56,13 +56,13 @@ type Reader interface {
 	Close() error
 }
 
-// Writer sends packets. It belongs to one goroutine; a connection may have many.
+// Writer sends packets. It belongs to one goroutine; a connection may have many,
+// and closes them all.
 type Writer interface {
 	// Write sends the packets of b, each a whole IPv4 packet with its header. One
 	// that the system refuses gets the error as its Err and costs no other; n
 	// counts those sent, and err is the first error.
 	Write(b *packet.Batch) (n int, err error)
-	Close() error
 }
 
 // Stats counts what happened in front of Read, since the start.

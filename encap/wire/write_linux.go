@@ -3,8 +3,10 @@ package wire
 import (
 	"encoding/binary"
 	"os"
+	"time"
 	"unsafe"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"sixin4/encap"
@@ -15,25 +17,34 @@ import (
 // by the kernel.
 type mmsgWriter struct {
 	c      *Conn
-	raw    int // the socket that routes
-	direct int // the packet socket, for peers whose next hop is known
+	raw    int  // the socket that routes
+	direct int  // the packet socket, for peers whose next hop is known
+	stuck  bool // the last wait for room was in vain, and nothing was sent since
 	msgs   [BatchSize]mmsghdr
 	iovs   [BatchSize][2]unix.Iovec
 	addrs  [BatchSize]unix.RawSockaddrInet4
 	links  [BatchSize]unix.RawSockaddrLinklayer
 }
 
-// newWriter opens the sockets for sending. IPPROTO_RAW receives nothing and is
-// told of no ICMP error about protocol 41, so that IP_RECVERR has only one effect:
-// a full device queue is reported (ENOBUFS) instead of hidden. The packet socket
-// has no protocol, so it receives nothing either.
+// newWriter opens the sockets for sending. IPPROTO_RAW is told of no ICMP error
+// about protocol 41, so that IP_RECVERR does what it is set for: a full device
+// queue is reported (ENOBUFS) instead of hidden. It would receive packets of
+// protocol 255, which a filter keeps out. The packet socket has no protocol, so
+// it receives nothing.
 func (c *Conn) newWriter() (Writer, error) {
 	if c.portable != nil {
 		return c.portable.writer(), nil
 	}
+	if !c.gate.Enter() {
+		return nil, os.ErrClosed
+	}
+	defer c.gate.Leave()
 	fd, err := c.openSocket(unix.IPPROTO_RAW, 0)
 	if err != nil {
 		return nil, err
+	}
+	if err := attachFilter(fd, []bpf.RawInstruction{{Op: unix.BPF_RET | unix.BPF_K}}); err != nil {
+		c.log.Debug("packets of protocol 255 will queue up for nobody", "err", err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR, 1); err != nil {
 		c.log.Debug("a full device queue will not be seen", "err", err)
@@ -66,8 +77,6 @@ func (c *Conn) keep(fd int) {
 func networkOrder(v uint16) uint16 {
 	return binary.NativeEndian.Uint16([]byte{byte(v >> 8), byte(v)})
 }
-
-func (w *mmsgWriter) Close() error { return w.c.Close() }
 
 func (w *mmsgWriter) Write(b *packet.Batch) (n int, err error) {
 	if !w.c.gate.Enter() {
@@ -141,16 +150,21 @@ func (w *mmsgWriter) send(fd int, part []packet.Packet) (sent int, err error) {
 		case 0:
 			at += int(n)
 			sent += int(n)
+			w.stuck = false
 			continue
 		case unix.EINTR:
 			continue
-		case unix.EAGAIN: // the socket's share of the device queue is used up
-			if err := w.c.gate.WaitWritable(fd); err != nil {
+		case unix.EAGAIN: // the socket's share of the device queues is used up
+			ready, e := w.awaitRoom(fd)
+			if e != nil {
 				rest := packet.Batch{Packets: part[at:]}
-				rest.Fail(err)
-				return sent, err
+				rest.Fail(e)
+				return sent, e
 			}
-			continue
+			if ready {
+				continue
+			}
+			errno = unix.ENOBUFS
 		}
 		part[at].Err = errno
 		if err == nil {
@@ -159,4 +173,32 @@ func (w *mmsgWriter) send(fd int, part []packet.Packet) (sent int, err error) {
 		at++
 	}
 	return sent, err
+}
+
+// patience is how long a writer waits for a full socket. Mostly the device queue
+// is draining, and to wait is better than to lose. But what fills the socket may
+// be packets that go nowhere, held for neighbours that do not answer, and the
+// peers behind other neighbours must not wait for those.
+const patience = 10 * time.Millisecond
+
+// awaitRoom waits until fd takes packets again. Once it has waited in vain it
+// does not wait any more until something was sent.
+func (w *mmsgWriter) awaitRoom(fd int) (ready bool, err error) {
+	if w.stuck {
+		return false, nil
+	}
+	drainErrors(fd)
+	ready, err = w.c.gate.WaitWritable(fd, patience)
+	w.stuck = !ready
+	return ready, err
+}
+
+// drainErrors empties the error queue. IP_RECVERR leaves a note there for each
+// packet over the MTU, and while there is one poll(2) returns at once.
+func drainErrors(fd int) {
+	for {
+		if _, _, _, _, err := unix.Recvmsg(fd, nil, nil, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT); err != nil {
+			return
+		}
+	}
 }

@@ -42,6 +42,7 @@ func newRoute(r netlink.Route, link *netlink.LinkAttrs) Route {
 		Interface: link.Name,
 		Index:     link.Index,
 		MTU:       link.MTU,
+		LinkMTU:   link.MTU,
 		Source:    addrFrom(r.Src),
 		Gateway:   addrFrom(r.Gw),
 		Local:     r.Type == unix.RTN_LOCAL,
@@ -82,6 +83,34 @@ func addrFrom(ip net.IP) netip.Addr {
 		return netip.Addr{}
 	}
 	return addr
+}
+
+func (i *Interface) state() (up bool, addresses []netip.Prefix, err error) {
+	now, err := i.attrs()
+	if err != nil {
+		return false, nil, err
+	}
+	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(i.link(), netlink.FAMILY_V6) })
+	if err != nil {
+		return false, nil, fmt.Errorf("list addresses of %s: %w", i.Name, plain(err))
+	}
+	for _, a := range list {
+		bits, _ := a.Mask.Size()
+		addresses = append(addresses, netip.PrefixFrom(addrFrom(a.IP), bits))
+	}
+	return now.Flags&net.FlagUp != 0, addresses, nil
+}
+
+func hasAddress(addr netip.Addr) (bool, error) {
+	family := netlink.FAMILY_V4
+	if addr.Is6() {
+		family = netlink.FAMILY_V6
+	}
+	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, family) })
+	if err != nil {
+		return false, fmt.Errorf("list addresses: %w", plain(err))
+	}
+	return slices.ContainsFunc(list, func(a netlink.Addr) bool { return addrFrom(a.IP) == addr }), nil
 }
 
 func hostPrefixes(exceptIndex int) ([]netip.Prefix, error) {

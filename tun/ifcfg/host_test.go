@@ -54,12 +54,12 @@ func TestRouteTo(t *testing.T) {
 			name, to string
 			want     Route
 		}{
-			{"on the link", "192.0.2.7", Route{Interface: "a0", Index: i.Index, MTU: 1400, Source: addr("192.0.2.1")}},
-			{"through a gateway", "198.51.100.2", Route{Interface: "a0", Index: i.Index, MTU: 1400, Source: addr("192.0.2.1"), Gateway: addr("192.0.2.254")}},
-			{"written as IPv6", "::ffff:192.0.2.7", Route{Interface: "a0", Index: i.Index, MTU: 1400, Source: addr("192.0.2.1")}},
-			{"route with an MTU", "203.0.113.9", Route{Interface: "a0", Index: i.Index, MTU: 1300, Source: addr("192.0.2.1"), Gateway: addr("192.0.2.254")}},
-			{"IPv6", "2001:db8:1::9", Route{Interface: "a0", Index: i.Index, MTU: 1400, Source: addr("2001:db8::1"), Gateway: addr("2001:db8::2")}},
-			{"our own address", "192.0.2.1", Route{Interface: "lo", Index: lo.Index, MTU: 65536, Source: addr("192.0.2.1"), Local: true}},
+			{"on the link", "192.0.2.7", Route{Interface: "a0", Index: i.Index, MTU: 1400, LinkMTU: 1400, Source: addr("192.0.2.1")}},
+			{"through a gateway", "198.51.100.2", Route{Interface: "a0", Index: i.Index, MTU: 1400, LinkMTU: 1400, Source: addr("192.0.2.1"), Gateway: addr("192.0.2.254")}},
+			{"written as IPv6", "::ffff:192.0.2.7", Route{Interface: "a0", Index: i.Index, MTU: 1400, LinkMTU: 1400, Source: addr("192.0.2.1")}},
+			{"route with an MTU", "203.0.113.9", Route{Interface: "a0", Index: i.Index, MTU: 1300, LinkMTU: 1400, Source: addr("192.0.2.1"), Gateway: addr("192.0.2.254")}},
+			{"IPv6", "2001:db8:1::9", Route{Interface: "a0", Index: i.Index, MTU: 1400, LinkMTU: 1400, Source: addr("2001:db8::1"), Gateway: addr("2001:db8::2")}},
+			{"our own address", "192.0.2.1", Route{Interface: "lo", Index: lo.Index, MTU: 65536, LinkMTU: 65536, Source: addr("192.0.2.1"), Local: true}},
 		} {
 			got, err := RouteTo(addr(tc.to))
 			if err != nil || got != tc.want {
@@ -185,10 +185,14 @@ func TestNames(t *testing.T) {
 		newTUN(t, "six-0")
 		newTUN(t, "six-1")
 		newTUN(t, "six-3")
-		if name, err := FreeName("six-"); err != nil || name != "six-2" {
+		if name, err := FreeName("six-", nil); err != nil || name != "six-2" {
 			t.Errorf("%q, %v; want six-2", name, err)
 		}
-		if _, err := FreeName("a-very-long-name"); err == nil || !strings.Contains(err.Error(), "at most 15") {
+		third := func(name string) bool { return name == "six-2" }
+		if name, err := FreeName("six-", third); err != nil || name != "six-4" {
+			t.Errorf("free name %q, %v; want six-4 when six-2 is taken otherwise", name, err)
+		}
+		if _, err := FreeName("a-very-long-name", nil); err == nil || !strings.Contains(err.Error(), "at most 15") {
 			t.Errorf("long base: %v, want the limit", err)
 		}
 		for name, want := range map[string]bool{"six-0": true, "six-2": false, "lo": true} {

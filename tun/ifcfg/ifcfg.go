@@ -80,6 +80,15 @@ func (i *Interface) AddRoute(p netip.Prefix) (Undo, error) {
 // address of its own choice (IN6_ADDR_GEN_MODE_NONE). It must come before Up.
 func (i *Interface) NoAutoLinkLocal() (Undo, error) { return i.noAutoLinkLocal() }
 
+// NoAutoConfig keeps the kernel from taking addresses, routes and redirects from
+// router advertisements on this interface (accept_ra, autoconf and
+// accept_redirects under net.ipv6.conf.NAME), and from asking for any. It needs a
+// writable /proc/sys.
+func (i *Interface) NoAutoConfig() (Undo, error) { return i.noAutoConfig() }
+
+// State tells whether the interface is up, and its IPv6 addresses.
+func (i *Interface) State() (up bool, addresses []netip.Prefix, err error) { return i.state() }
+
 // EnableIPv6 turns IPv6 on for this interface alone where the host or the
 // container has turned it off for new ones (net.ipv6.conf.NAME.disable_ipv6).
 // It changes nothing, and needs no writable /proc/sys, where IPv6 is on.
@@ -100,6 +109,7 @@ type Route struct {
 	// MTU is the route's own, or the one learned for this destination by path
 	// MTU discovery, or else the interface's. In bytes.
 	MTU     int
+	LinkMTU int        // the interface's, in bytes
 	Source  netip.Addr // the preferred source; the zero Addr where there is none
 	Gateway netip.Addr // the zero Addr when the destination is on the link
 	Local   bool       // the destination is an address of this host
@@ -130,6 +140,9 @@ var ErrUnresolved = errors.New("link-layer address not resolved")
 // without the kernel's help.
 func NextHop(dst netip.Addr) (Hop, error) { return nextHop(dst) }
 
+// HasAddress reports whether addr is an address of this host, of the same family.
+func HasAddress(addr netip.Addr) (bool, error) { return hasAddress(addr) }
+
 // HostPrefixes returns the global-scope IPv6 addresses of all interfaces but
 // the one with index exceptIndex as their on-link prefixes, sorted and each
 // once. What carries one of these sources and comes out of a tunnel pretends to
@@ -144,18 +157,19 @@ func HostPrefixes(exceptIndex int) ([]netip.Prefix, error) { return hostPrefixes
 func Watch(ctx context.Context, fn func()) error { return watch(ctx, fn) }
 
 // FreeName returns the first of base0, base1, ... that no interface is called
-// now.
-func FreeName(base string) (string, error) {
+// now, and that is free for other purposes too as far as taken says, if that is
+// not nil.
+func FreeName(base string, taken func(name string) bool) (string, error) {
 	for n := 0; ; n++ {
 		name := fmt.Sprintf("%s%d", base, n)
 		if err := CheckName(name); err != nil {
 			return "", err
 		}
-		taken, err := Exists(name)
+		exists, err := Exists(name)
 		if err != nil {
 			return "", err
 		}
-		if !taken {
+		if !exists && (taken == nil || !taken(name)) {
 			return name, nil
 		}
 	}

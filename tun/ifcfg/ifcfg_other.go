@@ -17,9 +17,12 @@ func (i *Interface) addAddress(netip.Prefix) (Undo, error) { return nil, errors.
 func (i *Interface) addRoute(netip.Prefix) (Undo, error)   { return nil, errors.ErrUnsupported }
 func (i *Interface) noAutoLinkLocal() (Undo, error)        { return nil, errors.ErrUnsupported }
 func (i *Interface) enableIPv6() (Undo, error)             { return nil, errors.ErrUnsupported }
+func (i *Interface) noAutoConfig() (Undo, error)           { return nil, errors.ErrUnsupported }
+func (i *Interface) state() (bool, []netip.Prefix, error)  { return false, nil, errors.ErrUnsupported }
 func (i *Interface) setTxQueueLen(int) (Undo, error)       { return nil, errors.ErrUnsupported }
 
 func routeTo(netip.Addr) (Route, error)        { return Route{}, errors.ErrUnsupported }
+func hasAddress(netip.Addr) (bool, error)      { return false, errors.ErrUnsupported }
 func hostPrefixes(int) ([]netip.Prefix, error) { return nil, errors.ErrUnsupported }
 func watch(context.Context, func()) error      { return errors.ErrUnsupported }
 func nextHop(netip.Addr) (Hop, error)          { return Hop{}, errors.ErrUnsupported }

@@ -256,3 +256,30 @@ func TestAddressAtOnce(t *testing.T) {
 		conn.Close()
 	})
 }
+
+// TestNoAutoConfig turns router advertisements off and on again.
+func TestNoAutoConfig(t *testing.T) {
+	ns := nstest.Open(t)
+	must[any](t)(nil, ns.Do(func() error { return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "t0"}, PeerName: "t1"}) }))
+	inside(t, ns, func() {
+		i := must[*Interface](t)(ByName("t0"))
+		keys := []string{"accept_ra", "autoconf", "accept_redirects"}
+		for _, key := range keys {
+			if must[int](t)(i.readConf(key)) == 0 {
+				t.Errorf("%s is off before", key)
+			}
+		}
+		undo := must[Undo](t)(i.NoAutoConfig())
+		for _, key := range keys {
+			if must[int](t)(i.readConf(key)) != 0 {
+				t.Errorf("%s is still on", key)
+			}
+		}
+		must[any](t)(nil, undo())
+		for _, key := range keys {
+			if must[int](t)(i.readConf(key)) == 0 {
+				t.Errorf("%s is off after the undo", key)
+			}
+		}
+	})
+}

@@ -78,3 +78,20 @@ func (i *Interface) disabled(err error) error {
 	const parameter = "net.ipv6.conf.all.disable_ipv6=0"
 	return fmt.Errorf("%w: IPv6 is disabled on %s: sysctl %s (docker run --sysctl %s)", err, i.Name, parameter, parameter)
 }
+
+// noAutoConfig stops at the first parameter that cannot be written, with those
+// before it restored.
+func (i *Interface) noAutoConfig() (Undo, error) {
+	var undo Stack
+	for _, key := range []string{"accept_ra", "autoconf", "accept_redirects"} {
+		old, err := i.readConf(key)
+		if err == nil && old != 0 {
+			err = i.writeConf(key, 0)
+			undo.Push(func() error { return i.writeConf(key, old) })
+		}
+		if err != nil {
+			return nil, errors.Join(explain("turn off "+key+" of "+i.Name, err), undo.Undo())
+		}
+	}
+	return i.undo("restore router advertisements of", undo.Undo), nil
+}

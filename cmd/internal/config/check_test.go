@@ -212,7 +212,7 @@ func TestGoodValues(t *testing.T) {
 		{"routes", got.Routes, []netip.Prefix{prefix("2001:db8::/32")}},
 		{"last name wins", got.Name, "last"},
 		{"mtu", int(got.MTU), 1280},
-		{"ttl", got.TTL, Field{Inherit: true, Value: 64}},
+		{"ttl", got.TTL, Field{Inherit: true}},
 		{"tos", got.TOS, Field{Value: 184}},
 		{"queues", got.Queues, 2},
 		{"socket", got.Socket, "/tmp/s"},

@@ -42,7 +42,7 @@ func parseMTU(s string) (encap.TunMTU, error) {
 
 func parseTTL(s string) (Field, error) {
 	if s == inherit {
-		return Field{Inherit: true, Value: 64}, nil
+		return Field{Inherit: true}, nil
 	}
 	n, err := parseNumber(s, 1, 255, "inherit, or 1 to 255 (64 is usual)")
 	return Field{Value: uint8(n)}, err

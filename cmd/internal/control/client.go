@@ -43,6 +43,16 @@ func Get(ctx context.Context, path string) (Status, error) {
 	return status, nil
 }
 
+// Alive reports whether a process listens on the socket at path.
+func Alive(path string) bool {
+	conn, err := net.DialTimeout("unix", path, answerTime)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
 func get(ctx context.Context, client *http.Client) (Status, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://tunnel"+statusPath, nil)
 	if err != nil {

@@ -13,7 +13,7 @@ type staleNames struct {
 	names []string
 }
 
-func (h *staleNames) FreeName(string) (string, error) {
+func (h *staleNames) FreeName(string, func(string) bool) (string, error) {
 	name := h.names[0]
 	h.names = h.names[1:]
 	return name, nil

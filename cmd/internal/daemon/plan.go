@@ -35,7 +35,8 @@ type Plan struct {
 	Changes   []string       `json:"changes"` // in order, for people
 	Warnings  []string       `json:"warnings,omitempty"`
 
-	wireMTU encap.WireMTU // the smallest of all peers
+	wireMTU encap.WireMTU // of the ways to the peers, the smallest
+	linkMTU int           // of the links to the peers, the largest
 }
 
 // PlannedPeer is a peer and the MTU of the tunnel to it.
@@ -108,6 +109,7 @@ func (p *Plan) askRoute(peer config.Peer, env Env) (encap.WireMTU, error) {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("%v: the MTU is taken to be %d", err, usualWireMTU))
 		return usualWireMTU, nil
 	}
+	p.linkMTU = max(p.linkMTU, route.LinkMTU)
 	return encap.WireMTU(route.MTU), nil
 }
 
@@ -115,7 +117,10 @@ func (p *Plan) askRoute(peer config.Peer, env Env) (encap.WireMTU, error) {
 // free one.
 func (p *Plan) chooseName(cfg config.Config, env Env) (err error) {
 	if cfg.Name == "" {
-		p.Name, err = env.host().FreeName(namePrefix)
+		p.Name, err = env.host().FreeName(namePrefix, func(name string) bool {
+			// Another network namespace may share the directory of the sockets.
+			return cfg.Socket == "" && control.Alive(control.Path(env.SocketDirs, name))
+		})
 		return err
 	}
 	p.Name = cfg.Name
@@ -218,7 +223,8 @@ func (p Plan) readyLine(hub bool) string {
 type host interface {
 	RouteTo(netip.Addr) (ifcfg.Route, error)
 	Exists(name string) (bool, error)
-	FreeName(base string) (string, error)
+	FreeName(base string, taken func(string) bool) (string, error)
+	HasAddress(netip.Addr) (bool, error)
 	HostPrefixes(exceptIndex int) ([]netip.Prefix, error)
 }
 
@@ -227,7 +233,10 @@ type thisHost struct{}
 
 func (thisHost) RouteTo(dst netip.Addr) (ifcfg.Route, error) { return ifcfg.RouteTo(dst) }
 func (thisHost) Exists(name string) (bool, error)            { return ifcfg.Exists(name) }
-func (thisHost) FreeName(base string) (string, error)        { return ifcfg.FreeName(base) }
+func (thisHost) HasAddress(a netip.Addr) (bool, error)       { return ifcfg.HasAddress(a) }
+func (thisHost) FreeName(base string, taken func(string) bool) (string, error) {
+	return ifcfg.FreeName(base, taken)
+}
 func (thisHost) HostPrefixes(except int) ([]netip.Prefix, error) {
 	return ifcfg.HostPrefixes(except)
 }

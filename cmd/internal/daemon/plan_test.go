@@ -19,7 +19,8 @@ type fakeHost struct {
 	routes     map[string]ifcfg.Route // by destination
 	interfaces []string
 	prefixes   []netip.Prefix
-	err        error // of every question but that for a route
+	lost       netip.Addr // that is not the host's any more
+	err        error      // of every question but that for a route
 }
 
 func (h *fakeHost) RouteTo(dst netip.Addr) (ifcfg.Route, error) {
@@ -33,7 +34,11 @@ func (h *fakeHost) Exists(name string) (bool, error) {
 	return slices.Contains(h.interfaces, name), h.err
 }
 
-func (h *fakeHost) FreeName(base string) (string, error) { return base + "0", h.err }
+func (h *fakeHost) FreeName(base string, _ func(string) bool) (string, error) {
+	return base + "0", h.err
+}
+
+func (h *fakeHost) HasAddress(a netip.Addr) (bool, error) { return a != h.lost, h.err }
 
 func (h *fakeHost) HostPrefixes(int) ([]netip.Prefix, error) { return h.prefixes, h.err }
 

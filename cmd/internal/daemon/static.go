@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sixin4/cmd/internal/config"
@@ -104,7 +105,7 @@ type tunnel struct {
 func (t *tunnel) openWire() (err error) {
 	t.wire, err = wire.Listen(wire.Config{
 		Local:   t.plan.Local,
-		LinkMTU: int(t.plan.wireMTU),
+		LinkMTU: t.plan.linkMTU,
 		Direct:  t.cfg.Wire == config.WirePacket,
 		Logger:  t.env.Logger,
 	})
@@ -162,6 +163,7 @@ func (t *tunnel) configure() (err error) {
 	changes := []func() (ifcfg.Undo, error){
 		t.iface.EnableIPv6,
 		t.iface.NoAutoLinkLocal,
+		t.noAutoConfig,
 		func() (ifcfg.Undo, error) { return t.iface.SetMTU(int(t.plan.MTU)) },
 		t.iface.Up,
 	}
@@ -177,6 +179,17 @@ func (t *tunnel) configure() (err error) {
 		}
 	}
 	return nil
+}
+
+// noAutoConfig goes on without when /proc/sys is read-only: the engine takes in no
+// router advertisement anyway, only our kernel's solicitations go unanswered.
+func (t *tunnel) noAutoConfig() (ifcfg.Undo, error) {
+	undo, err := t.iface.NoAutoConfig()
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EACCES) {
+		t.env.Logger.Debug("router solicitations stay on", "err", err)
+		return func() error { return nil }, nil
+	}
+	return undo, err
 }
 
 func (t *tunnel) openControl() (err error) {

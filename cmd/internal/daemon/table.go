@@ -31,7 +31,6 @@ func (t *tunnel) startEngine() error {
 		if err != nil {
 			return wireError(t.cfg, err)
 		}
-		t.undo.Push(out.Close)
 		cfg.Outbound = append(cfg.Outbound, engine.Lane{
 			In: t.device.Reader(i), Out: out, Back: t.device.NewWriter(),
 		})

@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"sixin4/cmd/internal/config"
 	"sixin4/encap"
@@ -34,6 +36,9 @@ func (t *tunnel) refresh() {
 		t.env.Logger.Warn("peer table not renewed", "error", err)
 	}
 	wireMTU, trouble := t.look()
+	if own := t.repair(); own != "" {
+		trouble = own
+	}
 	t.noteTrouble(trouble)
 	if wireMTU != 0 && wireMTU != t.seen.wireMTU {
 		t.seen.wireMTU = wireMTU
@@ -81,6 +86,41 @@ func (t *tunnel) wayTo(p config.Peer) (encap.WireMTU, error) {
 		err = fmt.Errorf("peer %s %s", p.Remote, t.selfRoute(p))
 	}
 	return encap.WireMTU(route.MTU), err
+}
+
+// repair gives the interface back what it has lost: when it goes down, the kernel
+// takes all its addresses and routes away and does not bring them back. It
+// returns why the tunnel cannot work now for a reason of this host's own.
+func (t *tunnel) repair() (trouble string) {
+	up, have, err := t.iface.State()
+	switch {
+	case err != nil:
+		return "" // it is gone; the engine says so
+	case !up:
+		return fmt.Sprintf("the interface is down (ip link set %s up)", t.plan.Name)
+	}
+	for _, a := range t.plan.Addresses {
+		if !slices.Contains(have, a) {
+			t.restore(a, t.iface.AddAddress)
+		}
+	}
+	for _, r := range t.plan.Routes {
+		t.restore(r, t.iface.AddRoute)
+	}
+	if ok, err := t.env.host().HasAddress(t.plan.Local); err == nil && !ok {
+		return fmt.Sprintf("%s is no address of this host any more", t.plan.Local)
+	}
+	return ""
+}
+
+// restore adds an address or a route. It needs no undo: both go with the interface.
+func (t *tunnel) restore(p netip.Prefix, add func(netip.Prefix) (ifcfg.Undo, error)) {
+	switch _, err := add(p); {
+	case err == nil:
+		t.env.Logger.Info("restored what the interface had lost", "name", t.plan.Name, "prefix", p)
+	case !errors.Is(err, syscall.EEXIST):
+		t.env.Logger.Warn("not restored", "name", t.plan.Name, "error", err)
+	}
 }
 
 // noteTrouble keeps why no packet can reach any peer, for the status, and logs

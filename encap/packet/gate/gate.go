@@ -3,6 +3,8 @@
 // late read from hitting a descriptor number that was given out again.
 package gate
 
+import "time"
+
 // A Gate is entered around every use of the descriptors it guards. Close wakes
 // those who wait inside, shuts the gate, and runs the real close when the last
 // one has left.
@@ -24,10 +26,16 @@ func (g *Gate) Leave() { g.leave() }
 
 // Wait blocks until fd is readable or the gate is closed; in the latter case it
 // returns os.ErrClosed. It is called between Enter and Leave.
-func (g *Gate) Wait(fd int) error { return g.wait(fd, false) }
+func (g *Gate) Wait(fd int) error {
+	_, err := g.wait(fd, false, -1)
+	return err
+}
 
-// WaitWritable is Wait until fd can be written to.
-func (g *Gate) WaitWritable(fd int) error { return g.wait(fd, true) }
+// WaitWritable is Wait until fd can be written to, or until limit is over, which
+// ready tells apart. A limit counts whole milliseconds.
+func (g *Gate) WaitWritable(fd int, limit time.Duration) (ready bool, err error) {
+	return g.wait(fd, true, int(limit.Milliseconds()))
+}
 
 // Close shuts the gate and calls release once, after everybody has left. It is
 // idempotent: later calls return nil without calling release.

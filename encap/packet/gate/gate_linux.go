@@ -37,7 +37,7 @@ func (g *gate) enter() bool {
 
 func (g *gate) leave() { g.inside.RUnlock() }
 
-func (g *gate) wait(fd int, write bool) error {
+func (g *gate) wait(fd int, write bool, milliseconds int) (ready bool, err error) {
 	fds := [2]unix.PollFd{
 		{Fd: int32(fd), Events: unix.POLLIN},
 		{Fd: int32(g.wakeFD), Events: unix.POLLIN},
@@ -46,15 +46,15 @@ func (g *gate) wait(fd int, write bool) error {
 		fds[0].Events = unix.POLLOUT
 	}
 	for {
-		_, err := unix.Poll(fds[:], -1)
+		n, err := unix.Poll(fds[:], milliseconds)
 		switch {
 		case g.closed.Load():
-			return os.ErrClosed
+			return false, os.ErrClosed
 		case err == unix.EINTR:
 		case err != nil:
-			return fmt.Errorf("poll: %w", err)
+			return false, fmt.Errorf("poll: %w", err)
 		default:
-			return nil
+			return n > 0, nil
 		}
 	}
 }
