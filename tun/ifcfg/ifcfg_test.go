@@ -260,7 +260,9 @@ func TestAddressAtOnce(t *testing.T) {
 // TestNoAutoConfig turns router advertisements off and on again.
 func TestNoAutoConfig(t *testing.T) {
 	ns := nstest.Open(t)
-	must[any](t)(nil, ns.Do(func() error { return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "t0"}, PeerName: "t1"}) }))
+	must[any](t)(nil, ns.Do(func() error {
+		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "t0"}, PeerName: "t1"})
+	}))
 	inside(t, ns, func() {
 		i := must[*Interface](t)(ByName("t0"))
 		keys := []string{"accept_ra", "autoconf", "accept_redirects"}
