@@ -38,10 +38,11 @@ deps:
 	  fi; \
 	fi
 
-# All tests with the race detector. Those of namespaces need root; without it they
-# make a user namespace in which they are root, or say what is missing. Then, without it, those that count allocations,
-# since it allocates itself, and what is large: millions of random packets, 100 MB
-# over links that merge. STRICT=1 makes an unexpected skip a failure.
+# All tests with the race detector. Those of namespaces need root; for others they
+# make a user namespace in which they are root, or say what is missing. Then, without
+# the race detector, those that count allocations, since it allocates itself, and
+# what is large: millions of random packets, 100 MB over links that merge. STRICT=1
+# makes an unexpected skip a failure.
 test: deps
 	$(GO) test -race -json ./... | $(GO) run ./cmd/internal/testlog $(if $(STRICT),-strict)
 	$(GO) test -json -run 'Alloc|Survives|Oracle|GRO' ./encap/... ./tun/... ./cmd/internal/e2e | $(GO) run ./cmd/internal/testlog $(if $(STRICT),-strict)
