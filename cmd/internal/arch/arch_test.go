@@ -177,6 +177,7 @@ var mayImport = map[string][]string{
 	"tun":                  {"golang.zx2c4.com/wireguard", "golang.org/x/sys"},
 	"tun/ifcfg":            {"github.com/vishvananda/netlink", "golang.org/x/sys"},
 	"tun/nstest":           {"github.com/vishvananda/netlink", "golang.org/x/sys"},
+	"tsp/sasl":             {"github.com/xdg-go/scram"},
 	"cmd/sixin4":           {"github.com/spf13/cobra", "github.com/spf13/pflag"},
 	"cmd/internal/config":  {"github.com/pelletier/go-toml/v2"},
 	"cmd/internal/control": {"golang.org/x/sys"},

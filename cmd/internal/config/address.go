@@ -96,6 +96,8 @@ func parseAddress(s string) (netip.Prefix, error) {
 		return netip.Prefix{}, errors.New("an IPv4 address; the tunnel carries IPv6: an IPv6 address and its length belong here, like 2001:db8::2/64")
 	case p.Addr().IsUnspecified(), p.Addr().IsLoopback(), p.Addr().IsMulticast(), p.Addr().Is4In6():
 		return netip.Prefix{}, fmt.Errorf("%s is no unicast address; like 2001:db8::2/64", p.Addr())
+	case p.Bits() == 0:
+		return netip.Prefix{}, fmt.Errorf("length 0 would route everything into the tunnel; like %s/64, and --route ::/0 for that", p.Addr())
 	case p.Bits() < 127 && p.Masked() == p:
 		return netip.Prefix{}, fmt.Errorf("a prefix; an address in it belongs here, like %s/%d", p.Addr().Next(), p.Bits())
 	}

@@ -47,6 +47,7 @@ var badValues = []struct {
 	{"local multicast", Local, "239.1.1.1", "a multicast address; the local end of the tunnel is the address of a host, like 192.0.2.1 (or auto)"},
 	{"address IPv4", Address, "192.0.2.1", "an IPv4 address; the tunnel carries IPv6: an IPv6 address and its length belong here, like 2001:db8::2/64"},
 	{"address IPv4 with length", Address, "192.0.2.1/24", "an IPv4 address; the tunnel carries IPv6: an IPv6 address and its length belong here, like 2001:db8::2/64"},
+	{"address of length 0", Address, "2001:db8::2/0", "length 0 would route everything into the tunnel; like 2001:db8::2/64, and --route ::/0 for that"},
 	{"address without length", Address, "2001:db8::2", "an address without its length; 2001:db8::2/64 or 2001:db8::2/128"},
 	{"address is a prefix", Address, "2001:db8:1::/64", "a prefix; an address in it belongs here, like 2001:db8:1::1/64"},
 	{"address multicast", Address, "ff02::1/64", "ff02::1 is no unicast address; like 2001:db8::2/64"},
