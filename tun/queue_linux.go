@@ -181,14 +181,7 @@ func (w *vnetWriter) Write(b *packet.Batch) (n int, err error) {
 		w.fd = w.fds[g.hash>>48%uint64(len(w.fds))]
 		w.group(b, g)
 	}
-	for i := range b.Packets {
-		if e := b.Packets[i].Err; e == nil {
-			n++
-		} else if err == nil {
-			err = e
-		}
-	}
-	return n, err
+	return b.Result()
 }
 
 // group writes one group as a super-packet. A kernel that refuses super-packets

@@ -166,9 +166,6 @@ type errorWriter struct {
 // errorBatch bounds the errors that one batch can cause.
 const errorBatch = 8
 
-// noRoute is the code "no route to destination" (RFC 4443, Section 3.1).
-const noRoute = 0
-
 func newErrorWriter(l *lane) *errorWriter {
 	w := &errorWriter{l: l, batch: packet.NewBatch(errorBatch)}
 	for i := range w.bufs {
@@ -192,7 +189,7 @@ func (w *errorWriter) answer(d encap.Drop, size *sizes, p *packet.Packet) {
 	if d == encap.DropTooBig {
 		full = encap.AppendPacketTooBig(buf, size.tun, from, p)
 	} else {
-		full = encap.AppendUnreachable(buf, noRoute, from, p)
+		full = encap.AppendUnreachable(buf, encap.UnreachableNoRoute, from, p)
 	}
 	if len(full) == len(buf) || !w.limit.Allow(now) {
 		return

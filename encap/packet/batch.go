@@ -36,10 +36,18 @@ func (b *Batch) Fail(err error) {
 func (b *Batch) Each(write func(p *Packet) error) (n int, err error) {
 	for i := range b.Packets {
 		p := &b.Packets[i]
-		if p.Err = write(p); p.Err == nil {
+		p.Err = write(p)
+	}
+	return b.Result()
+}
+
+// Result returns how many packets have no error, and the first error.
+func (b *Batch) Result() (n int, err error) {
+	for i := range b.Packets {
+		if e := b.Packets[i].Err; e == nil {
 			n++
 		} else if err == nil {
-			err = p.Err
+			err = e
 		}
 	}
 	return n, err

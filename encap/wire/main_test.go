@@ -15,11 +15,5 @@ const limit = 20 * time.Second
 // within returns what comes out of c, in time.
 func within[T any](t testing.TB, what string, c <-chan T) T {
 	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(limit):
-		t.Fatalf("%s: not after %v", what, limit)
-		panic("unreachable")
-	}
+	return nstest.Within(t, limit, what, c)
 }

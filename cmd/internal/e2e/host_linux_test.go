@@ -23,25 +23,13 @@ const limit = 30 * time.Second
 // eventually polls until cond holds.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for until := time.Now().Add(limit); !cond(); <-tick.C {
-		if time.Now().After(until) {
-			t.Fatalf("%s: not after %v", what, limit)
-		}
-	}
+	nstest.Eventually(t, limit, what, cond)
 }
 
 // within returns what comes out of c, in time.
 func within[T any](t testing.TB, what string, c <-chan T) T {
 	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(limit):
-		t.Fatalf("%s: not after %v", what, limit)
-		panic("unreachable")
-	}
+	return nstest.Within(t, limit, what, c)
 }
 
 func must(t testing.TB, errs ...error) {
