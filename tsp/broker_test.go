@@ -1,194 +1,147 @@
 package tsp_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
+	"net"
 	"net/netip"
 	"regexp"
+	"testing"
+	"time"
 
 	"sixin4/tsp"
 	"sixin4/tsp/sasl"
+	"sixin4/tsp/tsptest"
 )
 
-// broker is the least that can be called one: what it says is built by the library
-// from what was understood of a recording, or set by a test.
-type broker struct {
-	version   tsp.Version // the newest it speaks
-	offer     tsp.Capability
-	redirect  []tsp.Broker
-	atCreate  bool // redirect there and not at VERSION
-	realm     string
-	nonce     func() string
-	tunnel    *tsp.Tunnel
-	scramKeys sasl.ScramKeys
-
-	state     brokerState
-	mechanism sasl.Server
-	created   int
-	accepted  int
-}
-
-type brokerState uint8
-
-const (
-	atHello brokerState = iota
-	atAuthenticate
-	inMechanism
-	atCommand
-	atAccept
-	over
-)
+var client = netip.MustParseAddrPort("192.0.2.2:40000")
 
 var nonceOf = regexp.MustCompile(`realm="?([^",]*)"?,nonce="?([^",]*)`)
 
-// brokerOf makes the broker that a connection was recorded from.
-func brokerOf(c connection) (*broker, error) {
-	b := &broker{version: tsp.V202, realm: "Freenet6"}
-	for i, text := range c.texts(false) {
-		m, err := tsp.ParseAnswer(text)
+// recorded is the broker that a connection was recorded from: what it says is built
+// by the library from what was understood of the recording.
+type recorded struct {
+	tsptest.Config
+	tunnel *tsp.Tunnel // that it offers; nil when it did not come to that
+}
+
+func brokerOf(c connection) (r recorded, err error) {
+	r.Users, r.Realm = map[string]string{"alice": "secret"}, "Freenet6"
+	var asked []byte
+	for _, turn := range c.turns {
+		if turn.client {
+			asked = turn.text
+			continue
+		}
+		m, err := tsp.ParseAnswer(turn.text)
 		if err != nil {
-			return nil, err
+			return r, err
 		}
-		var status *tsp.Error
-		if errors.As(m.Err(), &status) && status.Code == tsp.BadVersion {
-			b.version = tsp.V101
-		} else if len(m.XML) > 0 && status != nil {
-			b.redirect, b.atCreate = status.Brokers, i > 0
-		} else if m.XML != nil {
-			if b.tunnel, err = tsp.ParseTunnel(m.XML); err != nil {
-				return nil, err
-			}
-		} else if challenge, err := base64.StdEncoding.DecodeString(string(m.Line)); err == nil {
-			if found := nonceOf.FindSubmatch(challenge); found != nil {
-				b.realm, b.nonce = string(found[1]), func() string { return string(found[2]) }
-			}
-		} else if offer, err := tsp.ParseCapability(m.Line); err == nil {
-			b.offer = offer
+		if err := r.learn(stepOf(asked), m); err != nil {
+			return r, err
 		}
 	}
-	if b.tunnel != nil && len(b.tunnel.DNS) == 0 {
-		b.tunnel.DNS = []netip.Addr{netip.MustParseAddr("2001:db8::53")}
+	if r.tunnel != nil && len(r.tunnel.DNS) == 0 {
+		r.tunnel.DNS = []netip.Addr{netip.MustParseAddr("2001:db8::53")}
 	}
-	return b, nil
+	r.Answer = func(*tsp.Request, netip.Addr) (*tsp.Tunnel, error) { return r.tunnel, nil }
+	return r, nil
 }
 
-// answers are what the broker says to a message, each to be written by itself.
-func (b *broker) answers(m tsp.Message) [][]byte {
-	switch b.state {
-	case atHello:
-		return b.hello(m)
-	case atAuthenticate:
-		return b.authenticate(m)
-	case inMechanism:
-		in, err := tsp.ParseAuthLine(b.mechanism.Name(), m.Line)
-		if err != nil {
-			return b.refuse(tsp.AuthFailed, false)
+// stepOf is the step that answers what a client said last.
+func stepOf(asked []byte) tsptest.Step {
+	for _, s := range []struct {
+		says string
+		step tsptest.Step
+	}{
+		{"VERSION", tsptest.Hello}, {"AUTHENTICATE", tsptest.Authenticate},
+		{`action="create"`, tsptest.Create}, {`action="accept"`, tsptest.Accept},
+	} {
+		if bytes.Contains(asked, []byte(s.says)) {
+			return s.step
 		}
-		return b.step(in)
-	case atCommand, atAccept:
-		return b.command(m)
 	}
-	return b.refuse(tsp.ServerError, m.Framed)
+	return tsptest.Verdict
 }
 
-func (b *broker) refuse(code tsp.Code, framed bool) [][]byte {
-	b.state = over
-	return [][]byte{code.Message(framed).Bytes()}
-}
-
-func (b *broker) hello(m tsp.Message) [][]byte {
-	v, err := tsp.ParseVersion(m.Line)
+// learn takes from an answer what the broker is like. A wrong password it finds by
+// itself.
+func (r *recorded) learn(at tsptest.Step, m tsp.Message) (err error) {
 	var status *tsp.Error
-	if errors.As(err, &status) {
-		return b.refuse(status.Code, false)
-	}
-	if v > b.version {
-		return b.refuse(tsp.BadVersion, false)
-	}
-	if b.redirect != nil && !b.atCreate {
-		return b.sendAway(false)
-	}
-	b.state = atAuthenticate
-	return [][]byte{b.offer.Line()}
-}
-
-func (b *broker) sendAway(framed bool) [][]byte {
-	m, err := tsp.RedirectMessage(b.redirect, framed)
-	if err != nil {
-		panic(err)
-	}
-	b.state = over
-	return [][]byte{m.Bytes()}
-}
-
-func (b *broker) authenticate(m tsp.Message) [][]byte {
-	name, initial, err := tsp.ParseAuthenticate(m.Line)
-	if err != nil {
-		return b.refuse(tsp.AuthFailed, false)
-	}
-	switch name {
-	case sasl.Anonymous:
-		b.mechanism = sasl.NewAnonymousServer()
-	case sasl.Plain:
-		b.mechanism = sasl.NewPlainServer(func(user, password string) bool {
-			return sasl.SamePassword(user, "alice") && sasl.SamePassword(password, "secret")
-		})
-	case sasl.DigestMD5:
-		b.mechanism, err = sasl.NewDigestServer(sasl.DigestConfig{Realm: b.realm, Nonce: b.nonce,
-			Lookup: func(user string) (sasl.Digest, bool) {
-				return sasl.NewDigest("alice", b.realm, "secret"), user == "alice"
-			}})
-	case sasl.ScramSHA256:
-		b.mechanism, err = sasl.NewScramServer(func(user string) (sasl.ScramKeys, bool) {
-			return b.scramKeys, user == "alice"
-		})
+	switch errors.As(m.Err(), &status); {
+	case status != nil && status.Code == tsp.BadVersion:
+		r.Versions = []tsp.Version{}
+	case status != nil && status.Brokers != nil:
+		r.Redirect = map[tsptest.Step][]tsp.Broker{at: status.Brokers}
+	case status != nil && (at != tsptest.Verdict || status.Code != tsp.AuthFailed):
+		r.Refuse = map[tsptest.Step]tsp.Code{at: status.Code}
+	case m.XML != nil:
+		r.tunnel, err = tsp.ParseTunnel(m.XML)
 	default:
-		return b.refuse(tsp.AuthFailed, false)
+		r.learnLine(m.Line)
 	}
-	if err != nil {
-		panic(err)
-	}
-	b.state = inMechanism
-	return b.step(initial)
+	return err
 }
 
-func (b *broker) step(in []byte) [][]byte {
-	out, done, err := b.mechanism.Next(in)
-	if err != nil {
-		return b.refuse(tsp.AuthFailed, false)
+func (r *recorded) learnLine(line []byte) {
+	if offer, err := tsp.ParseCapability(line); err == nil {
+		r.Offers = offer
 	}
-	var answers [][]byte
-	if out != nil {
-		answers = append(answers, tsp.AuthLine(b.mechanism.Name(), out))
-	}
-	if done {
-		b.state = atCommand
-		answers = append(answers, tsp.Success.Message(false).Bytes())
-	}
-	return answers
-}
-
-func (b *broker) command(m tsp.Message) [][]byte {
-	r, err := tsp.ParseRequest(m.XML)
-	var status *tsp.Error
-	if errors.As(err, &status) {
-		return b.refuse(status.Code, true)
-	}
-	switch {
-	case b.state == atCommand && r.Action == tsp.ActionCreate && b.redirect != nil:
-		return b.sendAway(true)
-	case b.state == atCommand && r.Action == tsp.ActionCreate:
-		b.state = atAccept
-		b.created++
-		offer, err := b.tunnel.Message()
-		if err != nil {
-			panic(err)
+	if challenge, err := base64.StdEncoding.DecodeString(string(line)); err == nil {
+		if found := nonceOf.FindSubmatch(challenge); found != nil {
+			r.Realm, r.Nonce = string(found[1]), func() string { return string(found[2]) }
 		}
-		return [][]byte{offer.Bytes()}
-	case b.state == atAccept && r.Action == tsp.ActionAccept:
-		b.state = over
-		b.accepted++
-		return nil
 	}
-	return b.refuse(tsp.ServerError, true)
+}
+
+// offerForAll is a broker that speaks everything.
+func offerForAll() *tsptest.Broker {
+	return tsptest.New(tsptest.Config{
+		Users:  map[string]string{"alice": "secret"},
+		Pause:  time.Nanosecond,
+		Answer: func(*tsp.Request, netip.Addr) (*tsp.Tunnel, error) { return goodTunnel(), nil },
+	})
+}
+
+// servePackets runs a broker on a socket until that is closed; stop does that and
+// waits for the end.
+func servePackets(t *testing.T, b *tsptest.Broker, conn net.Conn) (stop func()) {
+	ended := make(chan error, 1)
+	go func() { ended <- b.ServePackets(t.Context(), conn.(net.PacketConn)) }()
+	return func() {
+		conn.Close()
+		if err := <-ended; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	}
+}
+
+// messagesRun is how many messages a broker has run, in all its sessions.
+func messagesRun(b *tsptest.Broker) (n int) {
+	for _, s := range b.Sessions() {
+		n += s.Messages
+	}
+	return n
+}
+
+func goodTunnel() *tsp.Tunnel {
+	return &tsp.Tunnel{
+		Type: tsp.V6UDPV4, Lifetime: 86400 * time.Second,
+		Server4: netip.MustParseAddr("192.0.2.1"), Server6: netip.MustParseAddr("2001:db8:aa::1"),
+		Client4: netip.MustParseAddr("192.0.2.2"), Client6: netip.MustParseAddr("2001:db8:aa::2"),
+		DNS:       []netip.Addr{netip.MustParseAddr("2001:db8::53")},
+		Keepalive: 30 * time.Second, KeepaliveTo: netip.MustParseAddr("2001:db8:aa::1"),
+	}
+}
+
+func clientFor(method string) clientOf {
+	return clientOf{
+		version: tsp.V202, mechanism: method,
+		credentials: sasl.Credentials{User: "alice", Password: "secret", Server: "192.0.2.1"},
+		request: &tsp.Request{
+			Action: tsp.ActionCreate, Type: tsp.V6UDPV4,
+			Client: netip.MustParseAddr("192.0.2.2"), Keepalive: 30 * time.Second,
+		},
+	}
 }

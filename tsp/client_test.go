@@ -24,7 +24,7 @@ type clientOf struct {
 var cnonce = regexp.MustCompile(`cnonce="([^"]*)".*digest-uri="tsp/([^"]*)"`)
 
 func newClientOf(c connection) (k clientOf, err error) {
-	k.credentials = sasl.Credentials{User: "alice", Password: "secret", Server: "192.0.2.1"}
+	k.credentials = sasl.Credentials{User: c.user, Password: c.password, Server: "192.0.2.1"}
 	for _, text := range c.texts(true) {
 		m, err := tsp.ParseMessage(text)
 		if err != nil {
@@ -34,7 +34,7 @@ func newClientOf(c connection) (k clientOf, err error) {
 		case k.version == "":
 			k.version, err = tsp.ParseVersion(m.Line)
 		case strings.HasPrefix(string(m.Line), "AUTHENTICATE"):
-			k.mechanism, _, err = tsp.ParseAuthenticate(m.Line)
+			err = k.readMechanism(m.Line)
 		case m.XML != nil && k.request == nil:
 			k.request, err = tsp.ParseRequest(m.XML)
 		default:
@@ -45,6 +45,17 @@ func newClientOf(c connection) (k clientOf, err error) {
 		}
 	}
 	return k, nil
+}
+
+var scramNonce = regexp.MustCompile(`^n,,n=[^,]*,r=([^,]*)$`)
+
+func (k *clientOf) readMechanism(line []byte) error {
+	name, initial, err := tsp.ParseAuthenticate(line)
+	if found := scramNonce.FindSubmatch(initial); found != nil {
+		k.credentials.Nonce = func() string { return string(found[1]) }
+	}
+	k.mechanism = name
+	return err
 }
 
 func (k *clientOf) readNonce(line []byte) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sixin4/tsp"
+	"sixin4/tsp/tsptest"
 )
 
 func TestClassify(t *testing.T) {
@@ -73,16 +74,16 @@ func TestForgotten(t *testing.T) {
 
 // sends records when a client sent what, and answers as a test says.
 type sends struct {
-	*packetPipe
+	net.Conn
 	start time.Time
 	at    []time.Duration
 	heads []tsp.Header
 	reply func(n int, h tsp.Header, text []byte)
 }
 
-func newSends(t *testing.T, reply func(far *packetPipe, n int, h tsp.Header, text []byte)) *sends {
-	near, far := newPacketPipe(new(path))
-	return &sends{packetPipe: near, start: time.Now(), reply: func(n int, h tsp.Header, text []byte) { reply(far, n, h, text) }}
+func newSends(t *testing.T, reply func(far net.Conn, n int, h tsp.Header, text []byte)) *sends {
+	near, far := tsptest.DatagramPipe(nil)
+	return &sends{Conn: near, start: time.Now(), reply: func(n int, h tsp.Header, text []byte) { reply(far, n, h, text) }}
 }
 
 func (s *sends) Write(b []byte) (int, error) {
@@ -119,7 +120,7 @@ func TestRetransmission(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				time.Sleep(458 * time.Millisecond)
-				s := newSends(t, func(far *packetPipe, n int, h tsp.Header, text []byte) {
+				s := newSends(t, func(far net.Conn, n int, h tsp.Header, text []byte) {
 					if n <= tt.answers {
 						far.Write(h.Datagram(text))
 					}
@@ -151,7 +152,7 @@ func TestRetransmission(t *testing.T) {
 // TestSlowPath: where answers take five seconds, the client learns to wait for them.
 func TestSlowPath(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSends(t, func(far *packetPipe, n int, h tsp.Header, text []byte) {
+		s := newSends(t, func(far net.Conn, n int, h tsp.Header, text []byte) {
 			time.AfterFunc(5*time.Second, func() { far.Write(h.Datagram(text)) })
 		})
 		d := tsp.NewDatagrams(s, tsp.DatagramConfig{})
@@ -173,7 +174,7 @@ func TestSlowPath(t *testing.T) {
 func TestForeignDatagrams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		packet := append([]byte("\x60\x00\x00\xf0"), make([]byte, 40)...)
-		s := newSends(t, func(far *packetPipe, n int, h tsp.Header, text []byte) {
+		s := newSends(t, func(far net.Conn, n int, h tsp.Header, text []byte) {
 			for _, other := range []tsp.Header{{Word: h.Word + 1}, {Word: h.Word - 1}, {Word: 0xffffffff}, {Word: 0xf00000f0 &^ 0xf0}} {
 				other.Timestamp = h.Timestamp
 				far.Write(other.Datagram([]byte("310 Server side error\r\n")))
@@ -204,7 +205,7 @@ func TestAnswerInParts(t *testing.T) {
 	for _, size := range []int{len(offer.Bytes()), 400, 100, 40, 0} {
 		synctest.Test(t, func(t *testing.T) {
 			rest := offer.Bytes()
-			s := newSends(t, func(far *packetPipe, n int, h tsp.Header, text []byte) {
+			s := newSends(t, func(far net.Conn, n int, h tsp.Header, text []byte) {
 				if len(text) > 0 != (n == 1) {
 					t.Errorf("message %d: %q", n, text)
 				}
@@ -222,7 +223,7 @@ func TestAnswerInParts(t *testing.T) {
 
 func TestSixteenMessages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSends(t, func(far *packetPipe, n int, h tsp.Header, text []byte) { far.Write(h.Datagram(nil)) })
+		s := newSends(t, func(far net.Conn, n int, h tsp.Header, text []byte) { far.Write(h.Datagram(nil)) })
 		d := tsp.NewDatagrams(s, tsp.DatagramConfig{})
 		n := 0
 		for d.Tell(t.Context(), []byte("x")) == nil {
@@ -240,7 +241,7 @@ func TestTellText(t *testing.T) {
 		"": 0, "200 Success\r\n": 0, "whatever": 0, "Content-length: x": 0, "310 Failed to confirm client tunnel\r\n": tsp.ServerError,
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newSends(t, func(far *packetPipe, n int, h tsp.Header, _ []byte) { far.Write(h.Datagram([]byte(text))) })
+			s := newSends(t, func(far net.Conn, n int, h tsp.Header, _ []byte) { far.Write(h.Datagram([]byte(text))) })
 			err := tsp.NewDatagrams(s, tsp.DatagramConfig{}).Tell(t.Context(), tsp.AcceptMessage().Bytes())
 			var status *tsp.Error
 			if errors.As(err, &status) != (want != 0) || status != nil && status.Code != want || err != nil && want == 0 {
@@ -252,14 +253,13 @@ func TestTellText(t *testing.T) {
 
 func TestEcho(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		near, far := newPacketPipe(new(path))
-		server := newDatagramBroker(offerForAll())
-		go server.serve(far)
-		defer far.Close()
-		if _, err := tsp.NewDatagrams(near, tsp.DatagramConfig{}).Echo(t.Context()); err != nil || server.ran != 0 {
-			t.Errorf("%v, %d messages run", err, server.ran)
+		near, far := tsptest.DatagramPipe(nil)
+		b := offerForAll()
+		defer servePackets(t, b, far)()
+		if _, err := tsp.NewDatagrams(near, tsp.DatagramConfig{}).Echo(t.Context()); err != nil || messagesRun(b) != 0 {
+			t.Errorf("%v, %d messages run", err, messagesRun(b))
 		}
-		s := newSends(t, func(far *packetPipe, n int, h tsp.Header, text []byte) {
+		s := newSends(t, func(far net.Conn, n int, h tsp.Header, text []byte) {
 			if got := h.Datagram(text); len(got) != 20 || !tsp.IsEcho(text) {
 				t.Errorf("%q", got)
 			}
@@ -268,7 +268,7 @@ func TestEcho(t *testing.T) {
 		if !errors.Is(err, tsp.ErrNoAnswer) || !slices.Equal(s.at, seconds(0, 10, 20)) || time.Since(s.start) != 30*time.Second {
 			t.Errorf("%v, sent at %v", err, s.at)
 		}
-		s = newSends(t, func(far *packetPipe, n int, h tsp.Header, text []byte) {
+		s = newSends(t, func(far net.Conn, n int, h tsp.Header, text []byte) {
 			far.Write(h.Datagram([]byte("530 Server busy\r\n")))
 		})
 		if _, err := tsp.NewDatagrams(s, tsp.DatagramConfig{}).Echo(t.Context()); err == nil {
@@ -295,7 +295,7 @@ func (f *failing) Read(b []byte) (int, error) {
 // once; afterwards it is what anybody could have sent.
 func TestUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		echo := func(far *packetPipe, n int, h tsp.Header, text []byte) { far.Write(h.Datagram(text)) }
+		echo := func(far net.Conn, n int, h tsp.Header, text []byte) { far.Write(h.Datagram(text)) }
 		f := &failing{sends: newSends(t, echo), errs: 1}
 		if _, err := tsp.NewDatagrams(f, tsp.DatagramConfig{}).Call(t.Context(), []byte("x")); !errors.Is(err, syscall.ECONNREFUSED) || time.Since(f.start) > 0 {
 			t.Error(err)
@@ -318,7 +318,7 @@ func TestUnreachable(t *testing.T) {
 func TestCancelBeforeSend(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	near, _ := newPacketPipe(new(path))
+	near, _ := tsptest.DatagramPipe(nil)
 	if _, err := tsp.NewDatagrams(near, tsp.DatagramConfig{}).Call(ctx, nil); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
@@ -335,7 +335,7 @@ func TestSessionsOverStreams(t *testing.T) {
 				near, far := net.Pipe()
 				b := offerForAll()
 				served := make(chan error, 1)
-				go func() { served <- serveStream(t.Context(), far, b) }()
+				go func() { served <- b.ServeConn(t.Context(), far, client) }()
 				k := clientFor(method)
 				k.credentials.Password = password
 				got, err := k.run(t.Context(), tsp.NewStream(near))

@@ -126,9 +126,6 @@ func FuzzRequest(f *testing.F) {
 			}
 			return
 		}
-		if r.Router != nil && r.Router.PrefixLen == 0 {
-			return // a client may leave it out, we do not
-		}
 		m, err := r.Message()
 		if err != nil {
 			t.Fatal(err)

@@ -1,120 +1,20 @@
 package tsp_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
-	"net/netip"
-	"sync"
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"sixin4/tsp"
 	"sixin4/tsp/sasl"
+	"sixin4/tsp/tsptest"
 )
-
-var client = netip.MustParseAddrPort("192.0.2.2:40000")
-
-// datagramBroker is a broker on a UDP port, with one client.
-type datagramBroker struct {
-	b       *broker
-	replies *tsp.Replies
-	owed    [][]byte // answers that the client has not fetched yet
-	ran     int      // messages that were run
-}
-
-func newDatagramBroker(b *broker) *datagramBroker {
-	return &datagramBroker{b: b, replies: tsp.NewReplies(tsp.RepliesConfig{})}
-}
-
-// answer is the datagram that answers one, nil for none.
-func (d *datagramBroker) answer(from netip.AddrPort, datagram []byte) []byte {
-	h, text, err := tsp.ParseHeader(datagram)
-	if err != nil {
-		return nil
-	}
-	if tsp.IsEcho(text) {
-		return h.Datagram(tsp.Success.Message(false).Bytes())
-	}
-	switch verdict, old := d.replies.Check(time.Now(), from, h, text); verdict {
-	case tsp.Duplicate:
-		return old
-	case tsp.Fresh:
-		d.ran++
-		return d.replies.Answer(from, h, d.run(text))
-	default:
-		return nil
-	}
-}
-
-func (d *datagramBroker) run(text []byte) []byte {
-	m, err := tsp.ParseMessage(text)
-	if err != nil {
-		return tsp.BadRequest.Message(false).Bytes()
-	}
-	if len(text) > 0 {
-		d.owed = d.b.answers(m)
-	}
-	if len(d.owed) == 0 {
-		return nil
-	}
-	first := d.owed[0]
-	d.owed = d.owed[1:]
-	return first
-}
-
-func (d *datagramBroker) serve(conn *packetPipe) {
-	buf := make([]byte, 4096)
-	for {
-		n, err := conn.Read(buf)
-		if err != nil {
-			return
-		}
-		if answer := d.answer(client, buf[:n]); answer != nil {
-			conn.Write(answer)
-		}
-	}
-}
-
-var aliceKeys = sync.OnceValue(func() sasl.ScramKeys {
-	keys, err := sasl.NewScramKeys("alice", "secret", []byte("sixteen byte salt"), 4096)
-	if err != nil {
-		panic(err)
-	}
-	return keys
-})
-
-func offerForAll() *broker {
-	return &broker{
-		version:   tsp.V202,
-		offer:     tsp.Capability{Tunnels: []tsp.Type{tsp.V6V4, tsp.V6UDPV4}, Auths: []string{sasl.Anonymous, sasl.Plain, sasl.DigestMD5, sasl.ScramSHA256}},
-		realm:     "example",
-		tunnel:    goodTunnel(),
-		scramKeys: aliceKeys(),
-	}
-}
-
-func goodTunnel() *tsp.Tunnel {
-	return &tsp.Tunnel{
-		Type: tsp.V6UDPV4, Lifetime: 86400 * time.Second,
-		Server4: netip.MustParseAddr("192.0.2.1"), Server6: netip.MustParseAddr("2001:db8:aa::1"),
-		Client4: netip.MustParseAddr("192.0.2.2"), Client6: netip.MustParseAddr("2001:db8:aa::2"),
-		DNS:       []netip.Addr{netip.MustParseAddr("2001:db8::53")},
-		Keepalive: 30 * time.Second, KeepaliveTo: netip.MustParseAddr("2001:db8:aa::1"),
-	}
-}
-
-func clientFor(method string) clientOf {
-	return clientOf{
-		version: tsp.V202, mechanism: method,
-		credentials: sasl.Credentials{User: "alice", Password: "secret", Server: "192.0.2.1"},
-		request: &tsp.Request{
-			Action: tsp.ActionCreate, Type: tsp.V6UDPV4,
-			Client: netip.MustParseAddr("192.0.2.2"), Keepalive: 30 * time.Second,
-		},
-	}
-}
 
 // TestBadPath: on a path that loses, copies, delays and reorders, a session ends with
 // a tunnel or with ErrNoAnswer, and the broker never runs anything twice.
@@ -124,20 +24,19 @@ func TestBadPath(t *testing.T) {
 	for method, messages := range methods {
 		for seed := range uint64(40) {
 			synctest.Test(t, func(t *testing.T) {
-				bad := &path{random: rand.New(rand.NewPCG(seed, 1)), loss: 0.25, copy: 0.25, delay: 3 * time.Second}
-				near, far := newPacketPipe(bad)
-				server := newDatagramBroker(offerForAll())
-				done := make(chan struct{})
-				go func() { server.serve(far); close(done) }()
+				near, far := tsptest.DatagramPipe(&tsptest.Path{
+					Random: rand.New(rand.NewPCG(seed, 1)), Loss: 0.25, Copy: 0.25, Delay: 3 * time.Second,
+				})
+				b := offerForAll()
+				stop := servePackets(t, b, far)
 				got, err := clientFor(method).run(t.Context(), tsp.NewDatagrams(near, tsp.DatagramConfig{}))
 				time.Sleep(time.Minute) // what is late arrives late
-				far.Close()
-				<-done
-				if server.ran > messages || server.b.accepted > 1 || server.b.created > 1 {
-					t.Errorf("%s seed %d: %d messages run, %d tunnels", method, seed, server.ran, server.b.created)
+				stop()
+				if ran := messagesRun(b); ran > messages || len(b.Sessions()) > 1 || len(b.Accepts()) > 1 {
+					t.Errorf("%s seed %d: %d messages run in %d sessions", method, seed, ran, len(b.Sessions()))
 				}
 				switch {
-				case err == nil && got == summary(goodTunnel()) && server.b.accepted == 1:
+				case err == nil && got == summary(goodTunnel()) && len(b.Accepts()) == 1:
 					tunnels++
 				case !errors.Is(err, tsp.ErrNoAnswer):
 					t.Errorf("%s seed %d: %q, %v", method, seed, got, err)
@@ -152,7 +51,7 @@ func TestBadPath(t *testing.T) {
 
 func TestCancelDatagrams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		near, _ := newPacketPipe(new(path))
+		near, _ := tsptest.DatagramPipe(nil)
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		start := time.Now()
@@ -164,4 +63,69 @@ func TestCancelDatagrams(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 	})
+}
+
+// TestReplayLossy plays every script for datagrams on a bad path: the client comes to
+// the same end as on a good one, or gives up.
+func TestReplayLossy(t *testing.T) {
+	played, ended := 0, 0
+	eachConnection(t, "client", true, func(t *testing.T, s script, c connection) {
+		for seed := range uint64(8) {
+			near, far := tsptest.DatagramPipe(&tsptest.Path{
+				Random: rand.New(rand.NewPCG(seed, 2)), Loss: 0.2, Copy: 0.2, Delay: 1500 * time.Millisecond,
+			})
+			k, err := newClientOf(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- playLossy(far, c.turns) }()
+			got, err := k.run(t.Context(), tsp.NewDatagrams(near, tsp.DatagramConfig{}))
+			time.Sleep(time.Minute) // what is late arrives late
+			far.Close()
+			if err := <-done; err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			played++
+			switch {
+			case err == nil && got == c.want:
+				ended++
+			case !errors.Is(err, tsp.ErrNoAnswer):
+				t.Errorf("seed %d: %q, %v\nwant %s", seed, got, err, c.want)
+			}
+		}
+	})
+	if ended*10 < played*9 {
+		t.Errorf("%d of %d came to their end", ended, played)
+	}
+}
+
+// playLossy is playBrokerDatagrams for a path on which datagrams get lost, are late
+// and come twice.
+func playLossy(conn net.Conn, turns []turn) error {
+	replies, buf := tsp.NewReplies(tsp.RepliesConfig{}), make([]byte, 1<<16)
+	for {
+		n, err := conn.Read(buf)
+		if err != nil {
+			return nil // closed
+		}
+		h, text, err := tsp.ParseHeader(buf[:n])
+		if err != nil {
+			return err
+		}
+		verdict, answer := replies.Check(time.Now(), client, h, text)
+		if verdict == tsp.Fresh {
+			for len(turns) > 1 && turns[1].client {
+				turns = turns[1:] // was lost when it was recorded
+			}
+			if len(turns) < 2 || !bytes.Equal(text, sent(turns[0].text)) {
+				return fmt.Errorf("client said %q", text)
+			}
+			answer = replies.Answer(client, h, turns[1].text)
+			turns = turns[2:]
+		}
+		if answer != nil {
+			_, _ = conn.Write(answer)
+		}
+	}
 }

@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"sixin4/tsp"
+	"sixin4/tsp/tsptest"
 )
 
-// eachConnection runs a test for every connection of one transport.
-func eachConnection(t *testing.T, udp bool, f func(t *testing.T, s script, c connection)) {
+// eachConnection runs a test of one side for every connection of one transport.
+func eachConnection(t *testing.T, side string, udp bool, f func(t *testing.T, s script, c connection)) {
 	for _, s := range scripts(t) {
-		if s.udp != udp {
+		if s.udp != udp || s.plays != "" && s.plays != side {
 			continue
 		}
 		for i, c := range s.conns {
@@ -57,11 +58,12 @@ var segments = map[string]func(io.Writer, []byte) error{
 func TestReplayClientStream(t *testing.T) {
 	for name, write := range segments {
 		t.Run(name, func(t *testing.T) {
-			eachConnection(t, false, func(t *testing.T, s script, c connection) {
+			eachConnection(t, "client", false, func(t *testing.T, s script, c connection) {
 				near, far := net.Pipe()
 				result := make(chan error, 1)
 				go func() { result <- playBroker(far, c.turns, write) }()
 				checkClient(t, c, tsp.NewStream(near))
+				go io.Copy(io.Discard, near) // a client need not read to the end
 				if err := <-result; err != nil {
 					t.Error(err)
 				}
@@ -114,17 +116,18 @@ func checkClient(t *testing.T, c connection, transport tsp.Transport) {
 func TestReplayServerStream(t *testing.T) {
 	for name, write := range segments {
 		t.Run(name, func(t *testing.T) {
-			eachConnection(t, false, func(t *testing.T, s script, c connection) {
-				b, err := brokerOf(c)
+			eachConnection(t, "broker", false, func(t *testing.T, s script, c connection) {
+				r, err := brokerOf(c)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if s.foreign && b.tunnel == nil {
-					return // a refusal that our broker has no reason for
-				}
+				b := tsptest.New(r.Config)
 				near, far := net.Pipe()
 				served := make(chan error, 1)
-				go func() { served <- serveStream(t.Context(), far, b) }()
+				go func() {
+					defer far.Close()
+					served <- b.ServeConn(t.Context(), far, client)
+				}()
 				err = playClient(near, c.turns, write, s.foreign)
 				near.Close()
 				if serr := <-served; err != nil || serr != nil {
@@ -133,26 +136,6 @@ func TestReplayServerStream(t *testing.T) {
 				checkBroker(t, c, b)
 			})
 		})
-	}
-}
-
-// serveStream is a broker on one connection.
-func serveStream(ctx context.Context, conn net.Conn, b *broker) error {
-	defer conn.Close()
-	stream := tsp.NewStream(conn)
-	for {
-		m, err := stream.Receive(ctx)
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return nil
-			}
-			return err
-		}
-		for _, answer := range b.answers(m) {
-			if err := stream.Send(ctx, answer); err != nil {
-				return err
-			}
-		}
 	}
 }
 
@@ -192,24 +175,27 @@ func playClient(conn net.Conn, turns []turn, write func(io.Writer, []byte) error
 	return nil
 }
 
-// checkBroker makes sure that the broker got to where the recorded one did.
-func checkBroker(t *testing.T, c connection, b *broker) {
+// checkBroker makes sure that the broker got to where the recorded one did: in one
+// session, to a tunnel that is up, or to a refusal.
+func checkBroker(t *testing.T, c connection, b *tsptest.Broker) {
 	t.Helper()
+	tunnels := 1
 	if strings.HasPrefix(c.want, "status") {
-		return
+		tunnels = 0
 	}
-	accepts := 0
-	for _, text := range c.texts(true) {
-		accepts += bytes.Count(text, []byte(`action="accept"`))
+	sessions, accepts := b.Sessions(), b.Accepts()
+	if len(sessions) != 1 || len(accepts) != tunnels {
+		t.Fatalf("%d sessions, %d tunnels", len(sessions), len(accepts))
 	}
-	if b.created != 1 || b.accepted != accepts {
-		t.Errorf("%d tunnels made, %d accepted", b.created, b.accepted)
+	messages := c.texts(true)
+	if s := sessions[0]; tunnels == 1 && s.Messages != len(messages)-c.lost() {
+		t.Errorf("%d messages run of %d", s.Messages, len(messages))
 	}
 }
 
 func TestReplayClientDatagrams(t *testing.T) {
-	eachConnection(t, true, func(t *testing.T, s script, c connection) {
-		near, far := newPacketPipe(new(path))
+	eachConnection(t, "client", true, func(t *testing.T, s script, c connection) {
+		near, far := tsptest.DatagramPipe(nil)
 		result := make(chan error, 1)
 		go func() { result <- playBrokerDatagrams(far, c.turns) }()
 		checkClient(t, c, tsp.NewDatagrams(near, tsp.DatagramConfig{}))
@@ -221,7 +207,7 @@ func TestReplayClientDatagrams(t *testing.T) {
 
 // playBrokerDatagrams is playBroker for datagrams. Only the timestamps are the
 // client's own; they come back as a broker does it.
-func playBrokerDatagrams(conn *packetPipe, turns []turn) error {
+func playBrokerDatagrams(conn net.Conn, turns []turn) error {
 	var timestamp uint32
 	buf := make([]byte, 4096)
 	for _, t := range turns {
@@ -244,25 +230,33 @@ func playBrokerDatagrams(conn *packetPipe, turns []turn) error {
 }
 
 func TestReplayServerDatagrams(t *testing.T) {
-	eachConnection(t, true, func(t *testing.T, s script, c connection) {
-		b, err := brokerOf(c)
+	eachConnection(t, "broker", true, func(t *testing.T, s script, c connection) {
+		r, err := brokerOf(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		server := newDatagramBroker(b)
+		b := tsptest.New(r.Config)
+		near, far := tsptest.DatagramPipe(nil)
+		stop := servePackets(t, b, far)
+		buf := make([]byte, 1<<16)
 		for i, turn := range c.turns {
 			if !turn.client || i+1 < len(c.turns) && c.turns[i+1].client {
 				continue // an answer, or a datagram that was lost
 			}
-			got := server.answer(client, turn.header.Datagram(turn.text))
-			want := c.turns[i+1].header.Datagram(c.turns[i+1].text)
-			if !bytes.Equal(got, want) && !s.foreign {
-				t.Errorf("broker said\n%q, want\n%q", got, want)
+			near.Write(turn.header.Datagram(turn.text))
+			n, err := near.Read(buf)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if len(got) < tsp.HeaderLen || !bytes.Equal(got[:tsp.HeaderLen], want[:tsp.HeaderLen]) {
-				t.Errorf("header % x, want % x", got, want[:tsp.HeaderLen])
+			want := c.turns[i+1].header.Datagram(c.turns[i+1].text)
+			if !bytes.Equal(buf[:n], want) && !s.foreign {
+				t.Errorf("broker said\n%q, want\n%q", buf[:n], want)
+			}
+			if n < tsp.HeaderLen || !bytes.Equal(buf[:tsp.HeaderLen], want[:tsp.HeaderLen]) {
+				t.Errorf("header % x, want % x", buf[:n], want[:tsp.HeaderLen])
 			}
 		}
+		stop()
 		checkBroker(t, c, b)
 	})
 }

@@ -35,7 +35,7 @@ type Request struct {
 
 // Router asks for a prefix.
 type Router struct {
-	PrefixLen int      // bits, 1 to 128; read as 0 when the client names none
+	PrefixLen int      // bits, 1 to 128; 0 for what the account has, which some brokers refuse (NoPrefixLength)
 	DNS       []string // name servers for the reverse zone, at most 8
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,8 +15,11 @@ import (
 
 // script is one file of testdata/tsp: sessions as bytes.
 //
-//	transport: tcp            or udp
+//	transport: tcp            or udp, or both: written like tcp, see datagrams
 //	spoken-by: another broker the S lines are not in our own form
+//	plays: client             or broker: which side our code can play; without it, both
+//	user: alice               who the client says it is, without it alice
+//	password: secret          and with what password, without it secret, which is right
 //	want: v6v4 86400s ...     what must come out of the connection; see summary
 //	C: text                   the client says; \r \n \t \0 \\ \xHH are escapes
 //	S: text                   the broker says
@@ -27,14 +31,18 @@ import (
 type script struct {
 	name    string
 	udp     bool
+	both    bool
 	foreign bool
+	plays   string
 	conns   []connection
 }
 
 type connection struct {
-	want  string
-	turns []turn
-	data  [][]byte
+	user     string
+	password string
+	want     string
+	turns    []turn
+	data     [][]byte
 }
 
 // turn is one message: a datagram, or bytes that were written in one piece.
@@ -44,10 +52,18 @@ type turn struct {
 	text   []byte
 }
 
+// The scripts there are, so that none is lost without notice: files, and connections in
+// them, each counted once for each transport.
+const (
+	scriptFiles = 42
+	dialogues   = 230
+)
+
+// scripts are all scripts, those for both transports twice.
 func scripts(t testing.TB) []script {
 	t.Helper()
 	files, err := filepath.Glob("../testdata/tsp/*.txt")
-	if err != nil || len(files) < 10 {
+	if err != nil || len(files) < scriptFiles {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	var all []script
@@ -62,23 +78,65 @@ func scripts(t testing.TB) []script {
 		}
 		s.name = strings.TrimSuffix(filepath.Base(file), ".txt")
 		all = append(all, s)
+		if s.both {
+			all = append(all, s.datagrams())
+		}
+	}
+	n := 0
+	for _, s := range all {
+		n += len(s.conns)
+	}
+	if n < dialogues {
+		t.Fatalf("%d dialogues", n)
 	}
 	return all
 }
 
+// datagrams is a script for a stream as one for datagrams: every message of the
+// client is answered, by a bare header where a stream has nothing, and every answer is
+// asked for, by a bare header where a stream has two in a row.
+func (s script) datagrams() script {
+	s.udp = true
+	s.conns = slices.Clone(s.conns)
+	for i, c := range s.conns {
+		h := tsp.Header{Word: 0xf00000ef, Timestamp: 0x1ca}
+		var turns []turn
+		for j, t := range c.turns {
+			if t.client || j > 0 && !c.turns[j-1].client {
+				h.Word++
+			}
+			if !t.client && j > 0 && !c.turns[j-1].client {
+				turns = append(turns, turn{client: true, header: h})
+			}
+			turns = append(turns, turn{t.client, h, t.text})
+			if t.client && (j+1 == len(c.turns) || c.turns[j+1].client) {
+				turns = append(turns, turn{header: h})
+			}
+		}
+		s.conns[i].turns = turns
+	}
+	return s
+}
+
 func parseScript(text string) (s script, err error) {
-	c := new(connection)
+	c := &connection{user: "alice", password: "secret"}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
 		key, rest, _ := strings.Cut(line, ": ")
 		switch {
 		case strings.HasPrefix(line, "#"):
 		case line == "---":
-			s.conns, c = append(s.conns, *c), new(connection)
+			s.conns, c = append(s.conns, *c), &connection{user: "alice", password: "secret"}
 		case key == "transport":
-			s.udp = rest == "udp"
+			s.udp, s.both = rest == "udp", rest == "both"
 		case key == "spoken-by":
 			s.foreign = true
+		case key == "plays":
+			s.plays = rest
+		case key == "user":
+			c.user = rest
+		case key == "password":
+			c.password = rest
 		case key == "want":
 			c.want = rest
 		case strings.HasPrefix(line, "C= "), strings.HasPrefix(line, "S= "):
@@ -149,6 +207,16 @@ func (c connection) texts(client bool) [][]byte {
 		}
 	}
 	return all
+}
+
+// lost is how many datagrams of the client had no answer, and were sent again.
+func (c connection) lost() (n int) {
+	for i, t := range c.turns {
+		if t.client && i+1 < len(c.turns) && c.turns[i+1].client && t.header.Word != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // summary is a tunnel in the words of a want line.

@@ -218,6 +218,7 @@ func TestRequestForms(t *testing.T) {
 		{Action: tsp.ActionCreate, Type: tsp.V6V4, Client: addr4},
 		{Action: tsp.ActionCreate, Type: tsp.V6V4, Client: addr4, Proxy: true},
 		{Action: tsp.ActionCreate, Type: tsp.V4V6, Client: addr6, Keepalive: time.Minute},
+		{Action: tsp.ActionCreate, Type: tsp.V6V4, Client: addr4, Router: &tsp.Router{}},
 		{Action: tsp.ActionCreate, Type: tsp.V6UDPV4, Client: addr4, Keepalive: time.Second, Router: &tsp.Router{PrefixLen: 56, DNS: []string{"ns.example.net"}}},
 	}
 	for _, r := range tests {
@@ -238,7 +239,6 @@ func TestRequestForms(t *testing.T) {
 		{Action: tsp.ActionCreate},
 		{Action: tsp.ActionCreate, Type: tsp.V6V4},
 		{Action: tsp.ActionCreate, Type: tsp.V6V4, Client: addr6},
-		{Action: tsp.ActionCreate, Type: tsp.V6V4, Client: addr4, Router: &tsp.Router{}},
 		{Action: tsp.ActionCreate, Type: tsp.V6V4, Client: addr4, Keepalive: time.Millisecond},
 		{Action: tsp.ActionCreate, Type: tsp.V6V4, Client: addr4, Router: &tsp.Router{PrefixLen: 48, DNS: []string{`"/>`}}},
 	}

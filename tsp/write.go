@@ -94,9 +94,6 @@ func (r *Request) Message() (Message, error) {
 	if err := r.check(); err != nil {
 		return Message{}, fmt.Errorf("write request: %w", err)
 	}
-	if r.Action == ActionCreate && r.Router != nil && r.Router.PrefixLen == 0 {
-		return Message{}, fmt.Errorf("write request: %w", refuse(NoPrefixLength, "router"))
-	}
 	var w writer
 	switch r.Action {
 	case ActionCreate:
@@ -140,7 +137,9 @@ func (r *Request) writeRouter(w *writer) {
 		return
 	}
 	w.line(`  <router>`)
-	w.line(`   <prefix length="%d"/>`, r.Router.PrefixLen)
+	if r.Router.PrefixLen > 0 {
+		w.line(`   <prefix length="%d"/>`, r.Router.PrefixLen)
+	}
 	if len(r.Router.DNS) > 0 {
 		w.line(`   <dns_server>`)
 		for _, name := range r.Router.DNS {

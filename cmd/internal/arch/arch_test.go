@@ -84,6 +84,7 @@ func inLeaf(importPath string) bool {
 // benchmark and the demo use too.
 var forTests = map[string][]string{
 	module + "/encap/packettest": nil,
+	module + "/tsp/tsptest":      nil,
 	module + "/tun/nstest":       {"bench", "cmd"},
 }
 
