@@ -183,6 +183,7 @@ var mayImport = map[string][]string{
 	"cmd/internal/config":  {"github.com/pelletier/go-toml/v2"},
 	"cmd/internal/control": {"golang.org/x/sys"},
 	"cmd/internal/daemon":  {"golang.org/x/sys"},
+	"cmd/internal/state":   {"golang.org/x/sys"},
 	"bench":                {"golang.org/x/sys"},
 	"bench/child":          {"golang.org/x/sys"},
 	"bench/naive":          {"golang.org/x/sys"},
