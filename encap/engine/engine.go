@@ -72,13 +72,14 @@ type Config struct {
 
 // Engine runs the loops.
 type Engine struct {
-	cfg   Config
-	log   *slog.Logger
-	table atomic.Pointer[Table]
-	sizes atomic.Pointer[sizes]
-	lanes []*lane
-	swap  sync.Mutex // held while the table is replaced, never by a loop
-	made  time.Time
+	cfg    Config
+	log    *slog.Logger
+	table  atomic.Pointer[Table]
+	sizes  atomic.Pointer[sizes]
+	source atomic.Pointer[netip.Addr] // of ICMPv6 errors
+	lanes  []*lane
+	swap   sync.Mutex // held while the table is replaced, never by a loop
+	made   time.Time
 }
 
 // sizes is what may be sent at present.
@@ -111,8 +112,6 @@ func New(cfg Config, t *Table) (*Engine, error) {
 		return nil, errors.New("engine: a lane has no reader or no writer")
 	case t == nil:
 		return nil, errors.New("engine: the peer table is missing")
-	case !cfg.Source.Is6() || cfg.Source.Is4In6():
-		return nil, fmt.Errorf("engine: source %v of ICMPv6 errors is not an IPv6 address", cfg.Source)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -122,7 +121,19 @@ func New(cfg Config, t *Table) (*Engine, error) {
 		e.lanes = append(e.lanes, &lane{Lane: l, e: e, health: health{log: cfg.Logger, now: e.monotonic}})
 	}
 	e.table.Store(t)
+	if err := e.SetSource(cfg.Source); err != nil {
+		return nil, err
+	}
 	return e, e.SetMTU(cfg.MTU, cfg.WireMTU)
+}
+
+// SetSource replaces Config.Source. It fails for what is no IPv6 address.
+func (e *Engine) SetSource(a netip.Addr) error {
+	if !a.Is6() || a.Is4In6() {
+		return fmt.Errorf("engine: source %v of ICMPv6 errors is not an IPv6 address", a)
+	}
+	e.source.Store(&a)
+	return nil
 }
 
 // SetMTU replaces Config.MTU and Config.WireMTU, with the same meaning and the

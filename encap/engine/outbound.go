@@ -185,7 +185,7 @@ func (w *errorWriter) answer(d encap.Drop, size *sizes, p *packet.Packet) {
 	}
 	buf := w.bufs[w.batch.Len()]
 	var full []byte
-	from := w.l.e.cfg.Source
+	from := *w.l.e.source.Load()
 	if d == encap.DropTooBig {
 		full = encap.AppendPacketTooBig(buf, size.tun, from, p)
 	} else {

@@ -1,0 +1,12 @@
+//go:build !linux
+
+package keepalive
+
+import (
+	"errors"
+	"fmt"
+)
+
+func openSocket(Config) (conn, error) {
+	return nil, fmt.Errorf("open ICMPv6 socket: %w", errors.ErrUnsupported)
+}
