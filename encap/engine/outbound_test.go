@@ -121,6 +121,34 @@ func TestOutboundPasses(t *testing.T) {
 	}
 }
 
+// TestSetSource: errors come from the new address from the next packet on, and an
+// address that is none changes nothing.
+func TestSetSource(t *testing.T) {
+	big := udp(host6, h0, 1, 1481)
+	bubble(t, "while it runs", func(t *testing.T) {
+		r := newRig(t, Config{}, hubTable(1)).start(t)
+		for _, step := range []struct {
+			to   netip.Addr
+			fail bool
+			want netip.Addr
+		}{
+			{ours6, false, ours6},
+			{other6, false, other6},
+			{p0, true, other6},
+			{netip.Addr{}, true, other6},
+			{netip.AddrFrom16(p0.As16()), true, other6},
+		} {
+			if err := r.SetSource(step.to); (err != nil) != step.fail {
+				t.Errorf("SetSource(%v): %v", step.to, err)
+			}
+			r.out(big)
+			if got := drain(r.toTUN); len(got) != 1 || encap.IPv6(got[0]).Src() != step.want {
+				t.Errorf("after SetSource(%v): % x, want an error from %v", step.to, got, step.want)
+			}
+		}
+	})
+}
+
 func TestOutboundReaderErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, Config{}, hostTable()).start(t)
