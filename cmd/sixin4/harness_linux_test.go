@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sixin4/cmd/internal/exit"
+	"sixin4/cmd/internal/program"
 	"sixin4/tun/nstest"
 )
 
@@ -109,7 +110,7 @@ func withPeerOnLoopback() error {
 
 // hangAfterSignal is a program whose end takes for ever.
 func hangAfterSignal() error {
-	ctx, stop := untilSignal(context.Background())
+	ctx, stop := program.UntilSignal(context.Background())
 	defer stop()
 	fmt.Println("ready")
 	<-ctx.Done()

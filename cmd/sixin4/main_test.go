@@ -35,7 +35,7 @@ func TestCommandLineErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", exit.Usage, "no command: up, status, bench, demo or version (sixin4 --help says more)"},
+		{"", exit.Usage, "no command: up, connect, status, bench, demo or version (sixin4 --help says more)"},
 		{"ups", exit.Usage, `unknown command "ups"; the nearest is up`},
 		{"frobnicate", exit.Usage, `unknown command "frobnicate" (sixin4 --help lists them)`},
 		{"bench", exit.Usage, "bench: what? (sixin4 bench --help shows examples)"},

@@ -198,6 +198,7 @@ func TestTraffic(t *testing.T) {
 		{"host", nil, 1000},
 		{"two queues", []string{"--queues", "2"}, 1000},
 		{"packet wire", []string{"--wire", "packet"}, 1000},
+		{"raw wire", []string{"--wire", "raw"}, 1000},
 		{"inherited", []string{"--ttl", "inherit", "--tos", "inherit"}, 1000},
 		{"outer fragments", []string{"--mtu", "1480"}, 1432},
 	} {

@@ -92,7 +92,7 @@ func TestDryRun(t *testing.T) {
 	if code := p.code(); code != exit.OK || p.stderr.text() != "" {
 		t.Errorf("exit status %d, %s", code, p.stderr.text())
 	}
-	want := `open a raw socket for protocol 41 on 192.0.2.1
+	want := `open a raw socket for protocol 41 on 192.0.2.1, and packet sockets to send by as long as nothing on this host looks at what leaves
 make the TUN interface sixin4-0 with 2 queues
 turn IPv6 on for it where it is off, and its automatic link-local address off
 set its MTU to 1480

@@ -22,6 +22,7 @@ line is wrong, 69 not possible here, 75 try again, 77 no permission, 78 the
 configuration file is wrong.`
 
 const rootExamples = `  sixin4 up --remote 198.51.100.1 --address 2001:db8::2/64 --route ::/0
+  sixin4 connect --server broker.example.net
   sixin4 status
   sixin4 demo
   sixin4 help config`
@@ -39,14 +40,15 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 			if len(args) > 0 {
 				return unknownCommand(cmd, args[0])
 			}
-			return usage("no command: up, status, bench, demo or version (sixin4 --help says more)")
+			return usage("no command: up, connect, status, bench, demo or version (sixin4 --help says more)")
 		},
 	}
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(flagError)
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 100 "))
-	root.AddCommand(newUp(), newStatus(), newBench(), newDemo(), newVersion(), configTopic())
+	root.AddCommand(newUp(), newConnect(), newStatus(), newBench(), newDemo(), newVersion(),
+		configTopic("config", "up", config.Reference), configTopic("connect-config", "connect", config.ReferenceConnect))
 	return root
 }
 
@@ -102,11 +104,11 @@ func flagError(cmd *cobra.Command, err error) error {
 	return usage("unknown flag --%s (%s --help lists them)", unknown.GetSpecifiedName(), cmd.CommandPath())
 }
 
-// configTopic is `sixin4 help config`: the reference configuration file.
-func configTopic() *cobra.Command {
+// configTopic is the reference configuration file of a command as a help text.
+func configTopic(name, command, text string) *cobra.Command {
 	return &cobra.Command{
-		Use:   "config",
-		Short: "The configuration file, with every key and its default",
-		Long:  config.Reference,
+		Use:   name,
+		Short: "The configuration file of " + command + ", with every key and its default",
+		Long:  text,
 	}
 }

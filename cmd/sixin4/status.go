@@ -13,6 +13,7 @@ import (
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/control"
 	"sixin4/cmd/internal/exit"
+	"sixin4/cmd/internal/program"
 	"sixin4/tun/ifcfg"
 )
 
@@ -91,7 +92,7 @@ func status(cmd *cobra.Command, name string, flags statusFlags) error {
 // statusPaths returns the sockets to ask.
 func statusPaths(name, socket string, given bool) ([]string, error) {
 	if !given {
-		return control.Sockets(socketDirs(), name), nil
+		return control.Sockets(program.SocketDirs(), name), nil
 	}
 	path, err := config.ParseSocket(socket)
 	if err != nil {
@@ -107,14 +108,11 @@ func writeStatus(cmd *cobra.Command, all control.Status, asJSON bool) error {
 	return all.WriteText(cmd.OutOrStdout(), time.Now())
 }
 
-// socketDirs is where control sockets are for this user.
-func socketDirs() []string { return control.Dirs(os.Getenv("XDG_RUNTIME_DIR")) }
-
 // completeNames offers the shell the names of the tunnels that have a socket.
 func completeNames(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	var names []cobra.Completion
 	if len(args) == 0 {
-		for _, path := range control.Sockets(socketDirs(), "") {
+		for _, path := range control.Sockets(program.SocketDirs(), "") {
 			names = append(names, strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))
 		}
 	}

@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"log/slog"
-	"os"
 	"os/signal"
 	"syscall"
 
@@ -12,6 +10,7 @@ import (
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/daemon"
+	"sixin4/cmd/internal/program"
 )
 
 const upHelp = `Run a tunnel to a fixed peer, or a hub for several, in the foreground until SIGINT
@@ -60,7 +59,7 @@ func newUp() *cobra.Command {
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return up(cmd, raw, flags) },
 	}
-	addSettings(cmd, raw)
+	addSettings(cmd, raw, upSettings)
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&flags.file, "config", "", "read settings from this `FILE`: TOML, the names of these flags are its keys (sixin4 help config)")
@@ -86,8 +85,8 @@ func up(cmd *cobra.Command, raw config.Raw, flags upFlags) error {
 	}
 	env := daemon.Env{
 		Out:        cmd.OutOrStdout(),
-		Logger:     newLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
-		SocketDirs: socketDirs(),
+		Logger:     program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
+		SocketDirs: program.SocketDirs(),
 	}
 	if !flags.dryRun {
 		signal.Ignore(syscall.SIGPIPE) // who reads the log may go away; the tunnel stays
@@ -107,24 +106,4 @@ func writeJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(v)
-}
-
-// newLogger logs to w. The journal has its own clock, so its lines have no time.
-func newLogger(w io.Writer, asJSON, verbose bool) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: slog.LevelInfo}
-	if verbose {
-		opts.Level = slog.LevelDebug
-	}
-	if asJSON {
-		return slog.New(slog.NewJSONHandler(w, opts))
-	}
-	if os.Getenv("JOURNAL_STREAM") != "" {
-		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}
-	}
-	return slog.New(slog.NewTextHandler(w, opts))
 }

@@ -35,8 +35,8 @@ type Config struct {
 	ReceiveBuffer int
 	// Direct lets writers hand packets to the link themselves, for the peers that
 	// SetHops names. That is a quarter cheaper than a raw socket, and bypasses the
-	// host's routing, firewall, connection tracking and address translation for
-	// them. What arrives still goes through all of these.
+	// host's routing, firewall, connection tracking, address translation and IPsec
+	// for them. What arrives still goes through all of these.
 	Direct bool
 	// Portable chooses golang.org/x/net/ipv4 and one packet a system call even
 	// where there is something faster.
@@ -120,8 +120,9 @@ func (c *Conn) Reader() Reader { return c.reader }
 func (c *Conn) NewWriter() (Writer, error) { return c.newWriter() }
 
 // SetHops replaces the next hops of peers, by their IPv4 address, for writers of a
-// Direct connection. Packets to other addresses go through the raw socket. The
-// map belongs to the connection from then on.
+// Direct connection. Packets to other addresses go through the raw socket: all of
+// them when hops is nil, which holds for every Write that begins later. The map
+// belongs to the connection from then on.
 func (c *Conn) SetHops(hops map[[4]byte]Hop) { c.hops.Store(&hops) }
 
 // Stats returns the counters.

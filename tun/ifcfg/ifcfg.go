@@ -135,10 +135,13 @@ type Hop struct {
 // Asking has made the kernel look for it.
 var ErrUnresolved = errors.New("link-layer address not resolved")
 
-// NextHop asks where packets to dst go first. Called every few seconds it also
-// keeps the kernel's knowledge of that neighbour fresh, for those who send to it
-// without the kernel's help.
-func NextHop(dst netip.Addr) (Hop, error) { return nextHop(dst) }
+// NextHop asks where IPv4 packets between two addresses go first, of which from is
+// this host's. Called every few seconds it also keeps the kernel's knowledge of
+// that neighbour fresh, for those who send to it without the kernel's help. It is
+// an error that wraps errors.ErrUnsupported when the kernel would do more than
+// send them there: deliver them to itself, encapsulate them, or mind that the way
+// carries less than the link.
+func NextHop(from, to netip.Addr) (Hop, error) { return nextHop(from, to) }
 
 // HasAddress reports whether addr is an address of this host, of the same family.
 func HasAddress(addr netip.Addr) (bool, error) { return hasAddress(addr) }

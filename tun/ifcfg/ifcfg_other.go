@@ -25,4 +25,7 @@ func routeTo(netip.Addr) (Route, error)        { return Route{}, errors.ErrUnsup
 func hasAddress(netip.Addr) (bool, error)      { return false, errors.ErrUnsupported }
 func hostPrefixes(int) ([]netip.Prefix, error) { return nil, errors.ErrUnsupported }
 func watch(context.Context, func()) error      { return errors.ErrUnsupported }
-func nextHop(netip.Addr) (Hop, error)          { return Hop{}, errors.ErrUnsupported }
+func nextHop(_, _ netip.Addr) (Hop, error)     { return Hop{}, errors.ErrUnsupported }
+
+func addUnreachable(netip.Prefix) (Undo, error) { return nil, errors.ErrUnsupported }
+func deleteUnreachable(netip.Prefix) error      { return errors.ErrUnsupported }

@@ -1,12 +1,14 @@
 package ifcfg
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,32 +16,100 @@ import (
 // send (NUD_VALID of linux/neighbour.h).
 const knownStates = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE | netlink.NUD_PERMANENT
 
-func nextHop(dst netip.Addr) (Hop, error) {
-	route, err := routeTo(dst)
+func nextHop(from, to netip.Addr) (Hop, error) {
+	fail := func(err error) (Hop, error) {
+		return Hop{}, fmt.Errorf("next hop from %s to %s: %w", from, to, plain(err))
+	}
+	if !from.Is4() || !to.Is4() {
+		return fail(fmt.Errorf("%w: not IPv4", errors.ErrUnsupported))
+	}
+	route, err := askRoute(from, to)
 	if err != nil {
-		return Hop{}, err
+		return fail(err)
 	}
-	if route.Local {
-		return Hop{}, fmt.Errorf("next hop to %s: %w: it is this host", dst, errors.ErrUnsupported)
-	}
-	to := dst
-	if route.Gateway.IsValid() {
-		to = route.Gateway
-	}
-	link, err := netlink.LinkByIndex(route.Index)
+	link, err := netlink.LinkByIndex(route.link)
 	if err != nil {
-		return Hop{}, fmt.Errorf("next hop to %s: %w", dst, plain(err))
+		return fail(err)
 	}
-	hop := Hop{Link: route.Index}
 	attrs := link.Attrs()
-	if attrs.RawFlags&unix.IFF_NOARP != 0 && len(attrs.HardwareAddr) == 0 {
-		return hop, nil // a link without link-layer addresses
+	if route.mtu != 0 && route.mtu < uint32(attrs.MTU) {
+		return fail(fmt.Errorf("%w: the way carries less than the link", errors.ErrUnsupported))
 	}
-	hop.MAC, err = neighbour(route.Index, to)
-	if err != nil {
-		return Hop{}, fmt.Errorf("next hop to %s: neighbour %s on %s: %w", dst, to, attrs.Name, err)
+	hop := Hop{Link: route.link}
+	if sendsAsIs(attrs) {
+		return hop, nil
+	}
+	if hop.MAC, err = neighbour(route.link, route.via); err != nil {
+		return fail(fmt.Errorf("neighbour %s on %s: %w", route.via, attrs.Name, err))
 	}
 	return hop, nil
+}
+
+// sendsAsIs recognises links that need to know nothing but the packet (PPP, TUN,
+// WireGuard). Others without link-layer addresses, such as IP tunnels, may
+// take their destination from the kernel's route. (NUD_NOARP is no known state
+// either: it is what the neighbours on those have, and on a VRF.)
+func sendsAsIs(link *netlink.LinkAttrs) bool {
+	kind := link.EncapType
+	return link.RawFlags&unix.IFF_NOARP != 0 && len(link.HardwareAddr) == 0 &&
+		(kind == "none" || kind == "ppp")
+}
+
+// route4 is what the kernel answers about an IPv4 route.
+type route4 struct {
+	link int
+	via  netip.Addr // the gateway, of either IP version, or the destination itself
+	mtu  uint32     // of the route, or learned; 0: the link's
+}
+
+// askRoute asks for the route of a packet with both addresses, as policy routing
+// needs it. It refuses routes by which packets do not leave as they are.
+func askRoute(from, to netip.Addr) (route4, error) {
+	request := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_REQUEST)
+	request.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Dst_len: 32, Src_len: 32}})
+	request.AddData(nl.NewRtAttr(unix.RTA_DST, to.AsSlice()))
+	request.AddData(nl.NewRtAttr(unix.RTA_SRC, from.AsSlice()))
+	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
+	if err != nil {
+		return route4{}, err
+	}
+	if len(answers) != 1 || len(answers[0]) < unix.SizeofRtMsg {
+		return route4{}, errShort
+	}
+	attrs, err := attributes(answers[0][unix.SizeofRtMsg:])
+	if err != nil {
+		return route4{}, err
+	}
+	return newRoute4(nl.DeserializeRtMsg(answers[0]).Type, attrs, to)
+}
+
+func newRoute4(kind uint8, attrs map[uint16][]byte, to netip.Addr) (route4, error) {
+	switch {
+	case kind == unix.RTN_LOCAL:
+		return route4{}, fmt.Errorf("%w: it is this host", errors.ErrUnsupported)
+	case kind != unix.RTN_UNICAST:
+		return route4{}, fmt.Errorf("%w: it is not the address of one host", errors.ErrUnsupported)
+	case attrs[unix.RTA_ENCAP_TYPE] != nil:
+		return route4{}, fmt.Errorf("%w: the route encapsulates", errors.ErrUnsupported)
+	case len(attrs[unix.RTA_OIF]) < 4:
+		return route4{}, errShort
+	}
+	r := route4{link: int(binary.NativeEndian.Uint32(attrs[unix.RTA_OIF])), via: to}
+	if via, ok := netip.AddrFromSlice(attrs[unix.RTA_GATEWAY]); ok {
+		r.via = via
+	}
+	if b := attrs[unix.RTA_VIA]; len(b) > 2 { // an address family before the address
+		via, ok := netip.AddrFromSlice(b[2:])
+		if !ok {
+			return route4{}, errShort
+		}
+		r.via = via
+	}
+	metrics, err := attributes(attrs[unix.RTA_METRICS])
+	if mtu := metrics[unix.RTAX_MTU]; len(mtu) == 4 {
+		r.mtu = binary.NativeEndian.Uint32(mtu)
+	}
+	return r, err
 }
 
 // neighbour returns the link-layer address of a host on a link. It tells the

@@ -80,11 +80,11 @@ func inLeaf(importPath string) bool {
 	return importPath == leaf || strings.HasPrefix(importPath, leaf+"/")
 }
 
-// forTests are helpers that only tests import, nstest excepted, which the
-// benchmark and the demo use too.
+// forTests are helpers that only tests import, except that the benchmark and the
+// demo use namespaces and a scripted broker too.
 var forTests = map[string][]string{
 	module + "/encap/packettest": nil,
-	module + "/tsp/tsptest":      nil,
+	module + "/tsp/tsptest":      {"bench"},
 	module + "/tun/nstest":       {"bench", "cmd"},
 }
 
@@ -157,6 +157,8 @@ func TestBreach(t *testing.T) {
 		{"tsp/client", "tsp", false, true},
 		{"encap", "tsp", false, false},
 		{"bench", "encap", false, true},
+		{"bench", "tsp/tsptest", false, true},
+		{"cmd/internal/daemon", "tsp/tsptest", false, false},
 		{"bench", "cmd/internal/control", false, false},
 		{"encap", "bench", false, false},
 		{"encap", "cmd/internal/exit", true, false},

@@ -6,12 +6,7 @@ import (
 	"net/netip"
 
 	"sixin4/cmd/internal/exit"
-	"sixin4/tun/ifcfg"
 )
-
-// maxSocketPath is the longest path that fits sockaddr_un on Linux, whose field
-// has 108 bytes with the closing zero.
-const maxSocketPath = 107
 
 // Check checks every value of raw and returns the configuration. Its error
 // names the first wrong value; the exit status is 64 for one of the command
@@ -19,8 +14,8 @@ const maxSocketPath = 107
 func Check(raw Raw) (Config, error) {
 	c := Config{raw: raw}
 	steps := []func(*Config) error{
-		checkPeers, checkLocal, checkAddresses, checkRoutes, checkName,
-		checkHeader, checkDevice, checkLog,
+		checkPeers, checkLocal, checkAddresses, checkRoutes,
+		func(c *Config) error { return c.Common.check(raw) },
 	}
 	for _, step := range steps {
 		if err := step(&c); err != nil {
@@ -31,10 +26,10 @@ func Check(raw Raw) (Config, error) {
 }
 
 // one runs parse on the value of key, or on the default text when it has none.
-func one[T any](c *Config, key Key, missing string, parse func(string) (T, error)) (T, error) {
+func one[T any](raw Raw, key Key, missing string, parse func(string) (T, error)) (T, error) {
 	v := Value{Text: missing}
-	if vs := c.raw[key]; len(vs) > 0 {
-		v = vs[len(vs)-1]
+	if given, ok := raw.last(key); ok {
+		v = given
 	}
 	t, err := parse(v.Text)
 	if err != nil {
@@ -44,10 +39,10 @@ func one[T any](c *Config, key Key, missing string, parse func(string) (T, error
 }
 
 // each runs parse on all values of key and refuses equal results.
-func each(c *Config, key Key, parse func(string) (netip.Prefix, error)) ([]netip.Prefix, error) {
-	var all []netip.Prefix
-	seen := make(map[netip.Prefix]bool)
-	for _, v := range c.raw[key] {
+func each[T comparable](raw Raw, key Key, parse func(string) (T, error)) ([]T, error) {
+	var all []T
+	seen := make(map[T]bool)
+	for _, v := range raw[key] {
 		p, err := parse(v.Text)
 		if err == nil && seen[p] {
 			err = errors.New("given twice")
@@ -73,7 +68,7 @@ func checkPeers(c *Config) error {
 		return exit.With(exit.Usage, errors.New("no far end: give --remote A.B.C.D, "+
 			"or --peer A.B.C.D=PREFIX once for each peer of a hub"))
 	}
-	remote, err := one(c, Remote, "", parseRemote)
+	remote, err := one(c.raw, Remote, "", parseRemote)
 	c.Peers = []Peer{{
 		Remote:   remote,
 		Prefixes: []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 0)},
@@ -112,7 +107,7 @@ func checkHub(c *Config, values []Value) error {
 }
 
 func checkLocal(c *Config) (err error) {
-	c.Local, err = one(c, Local, auto, parseLocal)
+	c.Local, err = one(c.raw, Local, auto, parseLocal)
 	if err != nil {
 		return err
 	}
@@ -134,81 +129,11 @@ func (p Peer) CheckLocal(local netip.Addr) error {
 }
 
 func checkAddresses(c *Config) (err error) {
-	c.Addresses, err = each(c, Address, parseAddress)
+	c.Addresses, err = each(c.raw, Address, parseAddress)
 	return err
 }
 
 func checkRoutes(c *Config) (err error) {
-	c.Routes, err = each(c, Route, parseRoute)
+	c.Routes, err = each(c.raw, Route, parseRoute)
 	return err
-}
-
-func checkName(c *Config) (err error) {
-	if len(c.raw[Name]) == 0 {
-		return nil
-	}
-	c.Name, err = one(c, Name, "", func(s string) (string, error) { return s, ifcfg.CheckName(s) })
-	return err
-}
-
-func checkHeader(c *Config) (err error) {
-	if c.TTL, err = one(c, TTL, "64", parseTTL); err != nil {
-		return err
-	}
-	c.TOS, err = one(c, TOS, "0", parseTOS)
-	return err
-}
-
-func checkDevice(c *Config) (err error) {
-	if c.MTU, err = one(c, MTU, auto, parseMTU); err != nil {
-		return err
-	}
-	if c.Queues, err = one(c, Queues, auto, parseQueues); err != nil {
-		return err
-	}
-	if c.Wire, err = one(c, Wire, "raw", parseWire); err != nil || len(c.raw[Socket]) == 0 {
-		return err
-	}
-	c.Socket, err = one(c, Socket, "", ParseSocket)
-	return err
-}
-
-func checkLog(c *Config) (err error) {
-	if c.LogJSON, err = one(c, LogFormat, "text", parseLogFormat); err != nil {
-		return err
-	}
-	c.Verbose, err = one(c, Verbose, "false", parseBool)
-	return err
-}
-
-// ParseSocket checks the path of a control socket.
-func ParseSocket(s string) (string, error) {
-	if s == "" {
-		return "", errors.New("empty; the path of a socket belongs here, like /run/sixin4/home.sock")
-	}
-	if len(s) > maxSocketPath {
-		return "", fmt.Errorf("%d bytes long; the path of a socket has at most %d", len(s), maxSocketPath)
-	}
-	return s, nil
-}
-
-func parseWire(s string) (string, error) {
-	if s != WireRaw && s != WirePacket {
-		return "", errors.New("no such wire; raw or packet")
-	}
-	return s, nil
-}
-
-func parseLogFormat(s string) (isJSON bool, err error) {
-	if s != "text" && s != "json" {
-		return false, errors.New("no such format; text or json")
-	}
-	return s == "json", nil
-}
-
-func parseBool(s string) (bool, error) {
-	if s != "true" && s != "false" {
-		return false, errors.New("neither true nor false")
-	}
-	return s == "true", nil
 }

@@ -92,7 +92,7 @@ var badValues = []struct {
 	{"tos hexadecimal", TOS, "0xb8", "not a number; inherit, 0, or a multiple of 4 from 4 to 252"},
 	{"queues 0", Queues, "0", "out of range; auto, or 1 to 256"},
 	{"queues word", Queues, "all", "not a number; auto, or 1 to 256"},
-	{"wire", Wire, "udp", "no such wire; raw or packet"},
+	{"wire", Wire, "udp", "no such wire; auto, raw or packet"},
 	{"socket empty", Socket, "", "empty; the path of a socket belongs here, like /run/sixin4/home.sock"},
 	{"socket too long", Socket, "/" + strings.Repeat("s", 107), "108 bytes long; the path of a socket has at most 107"},
 	{"log format", LogFormat, "xml", "no such format; text or json"},
@@ -111,7 +111,7 @@ func TestBadValue(t *testing.T) {
 			check(t, withValue(tt.key, Value{Text: tt.value}),
 				"--"+string(tt.key)+" "+shown+": "+tt.wantCause, exit.Usage)
 			origin := Origin{File: "/etc/sixin4/home.toml", Line: 3}
-			check(t, withValue(tt.key, Value{tt.value, origin}),
+			check(t, withValue(tt.key, Value{Text: tt.value, Origin: origin}),
 				"/etc/sixin4/home.toml:3: "+string(tt.key)+` = "`+tt.value+`": `+tt.wantCause, exit.Config)
 		})
 	}
@@ -182,9 +182,8 @@ func TestDefaults(t *testing.T) {
 			key:      Remote,
 			from:     Value{Text: "198.51.100.1"},
 		}},
-		TTL:  Field{Value: 64},
-		Wire: "raw",
-		raw:  raw,
+		Common: Common{TTL: Field{Value: 64}, Wire: WireAuto},
+		raw:    raw,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Check:\n got %+v\nwant %+v", got, want)
@@ -229,7 +228,7 @@ func TestGoodValues(t *testing.T) {
 // TestInvalidNamesOrigin is about errors that the daemon finds later.
 func TestInvalidNamesOrigin(t *testing.T) {
 	raw := flags("remote", "198.51.100.1")
-	raw[Name] = []Value{{"six0", Origin{"up.toml", 7}}}
+	raw[Name] = []Value{{Text: "six0", Origin: Origin{"up.toml", 7}}}
 	c, err := Check(raw)
 	if err != nil {
 		t.Fatal(err)

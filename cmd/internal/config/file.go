@@ -15,11 +15,16 @@ import (
 	"sixin4/cmd/internal/exit"
 )
 
-// Reference is a configuration file with every key, its default and what it
-// means.
+// Reference is a configuration file of `sixin4 up` with every key, its default and
+// what it means.
 //
 //go:embed reference.toml
 var Reference string
+
+// ReferenceConnect is the same of `sixin4 connect`.
+//
+//go:embed reference-connect.toml
+var ReferenceConnect string
 
 // maxFile bounds what is read of a configuration file, in bytes.
 const maxFile = 1 << 20
@@ -27,35 +32,43 @@ const maxFile = 1 << 20
 // ReadFile reads a TOML file whose keys are the flags of `sixin4 up`. Its errors
 // carry the exit status 78 and name file and line.
 func ReadFile(path string) (Raw, error) {
-	f, err := os.Open(path)
+	data, err := readAll(path)
 	if err != nil {
 		return nil, exit.With(exit.Config, err)
+	}
+	raw, err := parseFile(path, data, upOrder)
+	return raw, exit.With(exit.Config, err)
+}
+
+func readAll(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, exit.With(exit.Config, err)
+		return nil, err
 	}
 	if len(data) > maxFile {
-		return nil, exit.With(exit.Config, fmt.Errorf("%s: larger than %d bytes", path, maxFile))
+		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxFile)
 	}
-	raw, err := parseFile(path, data)
-	return raw, exit.With(exit.Config, err)
+	return data, nil
 }
 
 // parseFile reads data twice: the decoder finds what is no TOML or stands there
 // twice, the syntax tree knows the line of each value, which Check needs.
-func parseFile(path string, data []byte) (Raw, error) {
+func parseFile(path string, data []byte, keys []Key) (Raw, error) {
 	var any map[string]any
 	if err := toml.Unmarshal(data, &any); err != nil {
 		var at *toml.DecodeError
 		if errors.As(err, &at) {
 			line, _ := at.Position()
-			return nil, fmt.Errorf("%s:%d: %w", path, line, err)
+			return nil, notTOML(path, line, lineOf(data, line), at)
 		}
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	f := file{path: path, raw: make(Raw)}
+	f := file{path: path, keys: keys, raw: make(Raw)}
 	f.parser.Reset(data)
 	for f.parser.NextExpression() {
 		if err := f.expression(f.parser.Expression()); err != nil {
@@ -68,6 +81,7 @@ func parseFile(path string, data []byte) (Raw, error) {
 // file is a configuration file while it is being read.
 type file struct {
 	path   string
+	keys   []Key
 	parser unstable.Parser
 	raw    Raw
 }
@@ -79,8 +93,8 @@ func (f *file) expression(e *unstable.Node) error {
 	if e.Kind != unstable.KeyValue {
 		return fmt.Errorf("%s:%d: [%s]: there are no tables in this file", f.path, line, path)
 	}
-	if _, known := keys[key]; !known {
-		return f.unknown(path, line)
+	if !slices.Contains(f.keys, key) {
+		return fmt.Errorf("%s:%d: %w", f.path, line, f.unknown(path))
 	}
 	value := e.Value()
 	if !isScalar(value) && value.Kind != unstable.Array {
@@ -131,16 +145,4 @@ func (f *file) add(key Key, n *unstable.Node, line int) {
 
 func isScalar(n *unstable.Node) bool {
 	return n.Kind == unstable.String || n.Kind == unstable.Integer || n.Kind == unstable.Bool
-}
-
-func (f *file) unknown(key string, line int) error {
-	var known []string
-	for k := range keys {
-		known = append(known, string(k))
-	}
-	if n := Nearest(key, known); n != "" {
-		return fmt.Errorf("%s:%d: unknown key %q; the nearest known key is %q", f.path, line, key, n)
-	}
-	slices.Sort(known)
-	return fmt.Errorf("%s:%d: unknown key %q; the known keys are %s", f.path, line, key, strings.Join(known, ", "))
 }

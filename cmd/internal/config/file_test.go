@@ -37,7 +37,7 @@ route = "::/0"
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := func(line int, text string) Value { return Value{text, Origin{path, line}} }
+	at := func(line int, text string) Value { return Value{Text: text, Origin: Origin{path, line}} }
 	want := Raw{
 		Remote: {at(2, "198.51.100.1")}, MTU: {at(3, "1400")}, TTL: {at(4, "inherit")}, Verbose: {at(5, "true")},
 		Address: {at(7, "2001:db8::2/64"), at(8, "2001:db8::3/64")}, Route: {at(10, "::/0")},
@@ -66,6 +66,18 @@ func TestReadFileErrors(t *testing.T) {
 		{"inline table", "mtu = {a = 1}\n", `FILE:1: mtu: a text, a number, true or false belongs here`},
 		{"list of lists", "address = [[\"2001:db8::2/64\"]]\n", `FILE:1: address: a list of texts belongs here`},
 		{"date", "name = 2026-01-01\n", `FILE:1: name: a text, a number, true or false belongs here`},
+		{"text without quotes", "mtu = 1400\nremote = 198.51.100.1\n",
+			`FILE:2: remote = 198.51.100.1: text needs quotes: remote = "198.51.100.1"`},
+		{"word without quotes", "local = auto # this end\r\n", `FILE:1: local = auto: text needs quotes: local = "auto"`},
+		{"several words without quotes", "peer=198.51.100.1=::/0 more\n",
+			`FILE:1: peer = 198.51.100.1=::/0 more: text needs quotes: peer = "198.51.100.1=::/0 more"`},
+		{"quotes that do not end", "name = 'six0\n", `FILE:1: toml: literal strings cannot have new lines`},
+		{"no value", "name =\n", `FILE:1: toml: unexpected character U+000A at start of value`},
+		{"text without quotes in a list", "address = [2001:db8::2/64]\n", `FILE:1: address = [2001:db8::2/64]: text needs quotes: address = ["2001:db8::2/64"]`},
+		{"texts without quotes in a list", "route=[2001:db8::/32 ,::/0]\n",
+			`FILE:1: route = [2001:db8::/32 ,::/0]: text needs quotes: route = ["2001:db8::/32", "::/0"]`},
+		{"text without quotes in lines", "route = [\n\"::/0\",\n2001:db8::/32\n]\n", `FILE:3: toml: expected ',' or ']' after array value`},
+		{"key of connect", "server = \"192.0.2.1\"\n", `FILE:1: unknown key "server"; the nearest known key is "peer"`},
 		{"too large", "#" + strings.Repeat("x", maxFile), `FILE: larger than 1048576 bytes`},
 	}
 	for _, tt := range tests {
@@ -95,10 +107,10 @@ func TestReadFileMissing(t *testing.T) {
 
 func TestMergeFlagsWin(t *testing.T) {
 	file := Raw{
-		MTU:     {{"1400", Origin{"f", 1}}},
-		TTL:     {{"32", Origin{"f", 2}}},
-		Address: {{"2001:db8::9/64", Origin{"f", 3}}},
-		Peers:   {{"198.51.100.9=::/0", Origin{"f", 4}}},
+		MTU:     {{Text: "1400", Origin: Origin{"f", 1}}},
+		TTL:     {{Text: "32", Origin: Origin{"f", 2}}},
+		Address: {{Text: "2001:db8::9/64", Origin: Origin{"f", 3}}},
+		Peers:   {{Text: "198.51.100.9=::/0", Origin: Origin{"f", 4}}},
 	}
 	raw := flags("remote", "198.51.100.1", "mtu", "1300", "address", "2001:db8::2/64")
 	raw.Merge(file)
@@ -138,7 +150,7 @@ func TestReferenceIsComplete(t *testing.T) {
 		documented[Key(m[1])] = true
 	}
 	want := make(map[Key]bool)
-	for key := range keys {
+	for _, key := range upOrder {
 		want[key] = true
 	}
 	if !reflect.DeepEqual(documented, want) {

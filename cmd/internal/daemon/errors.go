@@ -6,23 +6,25 @@ import (
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/exit"
+	"sixin4/tsp"
+	"sixin4/tsp/client"
 )
 
 // The packages below say in words what is missing; here an error gets its exit
 // status, and a value of the configuration the blame where it is one's fault.
 
 // wireError is for errors of the raw socket.
-func wireError(cfg config.Config, err error) error {
-	if errors.Is(err, syscall.EADDRNOTAVAIL) && cfg.Local.IsValid() {
-		return cfg.Invalid(config.Local, "no interface of this host has this address (auto finds the right one)")
+func wireError(set settings, err error) error {
+	if errors.Is(err, syscall.EADDRNOTAVAIL) && set.local {
+		return set.invalid(config.Local, "no interface of this host has this address (auto finds the right one)")
 	}
 	return hostError(err)
 }
 
 // tunError is for errors of the TUN device.
-func tunError(cfg config.Config, err error) error {
-	if isNameTaken(err) && cfg.Name != "" {
-		return cfg.Invalid(config.Name, nameTaken)
+func tunError(set settings, err error) error {
+	if isNameTaken(err) && set.Name != "" {
+		return set.invalid(config.Name, nameTaken)
 	}
 	return hostError(err)
 }
@@ -58,4 +60,35 @@ func hostError(err error) error {
 		return exit.With(exit.Unavailable, err)
 	}
 	return err
+}
+
+// leaseError gives an error of the broker's client its exit status.
+func leaseError(err error) error {
+	var e *client.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	return exit.With(leaseCode(e), err)
+}
+
+func leaseCode(e *client.Error) int {
+	var own *exit.Error
+	if errors.As(e.Err, &own) { // of this host, from Path.Up
+		return own.Code
+	}
+	var status *tsp.Error
+	if errors.As(e.Err, &status) && (status.Code.Temporary() || status.Code == tsp.NoTunnels) {
+		return exit.TryAgain
+	}
+	switch e.Stage {
+	case client.Resolve, client.Connect, client.Keepalive, client.Expired:
+		return exit.TryAgain
+	case client.Authenticate:
+		return exit.Permission
+	case client.Hello, client.Offer, client.Create:
+		if e.Permanent() {
+			return exit.Unavailable
+		}
+	}
+	return exit.Failure
 }

@@ -11,8 +11,8 @@ import (
 )
 
 func TestExitStatusOfErrors(t *testing.T) {
-	named := checked(t, "remote", "198.51.100.1", "name", "six0", "local", "192.0.2.9")
-	plain := checked(t, "remote", "198.51.100.1")
+	named := staticSettings(checked(t, "remote", "198.51.100.1", "name", "six0", "local", "192.0.2.9"))
+	plain := staticSettings(checked(t, "remote", "198.51.100.1"))
 	wrap := func(err error) error { return fmt.Errorf("op: %w", err) }
 	tests := []struct {
 		name string

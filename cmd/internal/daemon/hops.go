@@ -3,24 +3,93 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
 	"time"
 
+	"sixin4/cmd/internal/config"
 	"sixin4/encap/wire"
 	"sixin4/tun/ifcfg"
 )
 
-// hopInterval is how often the next hops of the packet wire are asked for. It is
-// also the longest time for which packets go to a neighbour that has been
-// replaced by one with another link-layer address.
-const hopInterval = 2 * time.Second
+const (
+	// egressInterval is how often --wire auto looks whether something on this host
+	// wants to see what leaves. It is also the longest time for which packets pass
+	// by a rule that has just been made.
+	egressInterval = time.Second
+	// hopInterval is how often the next hops of the packet wire are asked for, a
+	// multiple of egressInterval. It is also the longest time for which packets go
+	// to a neighbour that has been replaced by one with another link-layer address.
+	hopInterval = 2 * time.Second
+)
 
-// followHops tells the packet wire how each peer is reached. A peer whose next
-// hop is not known is sent to through the raw socket.
-func (t *tunnel) followHops(ctx context.Context, ready func()) error {
-	tick := time.NewTicker(hopInterval)
+// newFollower makes what tells the wire, where it may hand packets to the link, how
+// each peer is reached.
+func (t *tunnel) newFollower() *follower {
+	return &follower{
+		always: t.set.Wire == config.WirePacket,
+		egress: ifcfg.Egress,
+		conn: func() hopSetter {
+			if conn := t.conn.Load(); conn != nil {
+				return conn
+			}
+			return nil
+		},
+		hops: func() map[[4]byte]wire.Hop { return t.hops(t.now.Load()) },
+		log:  t.env.Logger,
+	}
+}
+
+func (t *tunnel) hops(now *shape) map[[4]byte]wire.Hop {
+	hops := make(map[[4]byte]wire.Hop, len(now.peers))
+	for _, p := range now.peers {
+		hop, err := ifcfg.NextHop(now.local, p.Remote)
+		switch {
+		case err == nil && hop.Link != t.iface.Index:
+			hops[p.Remote.As4()] = wire.Hop{Link: hop.Link, MAC: hop.MAC}
+		case err != nil && !errors.Is(err, ifcfg.ErrUnresolved):
+			t.env.Logger.Debug("next hop not known", "peer", p.Remote, "error", err)
+		}
+	}
+	return hops
+}
+
+// hopSetter is what the follower needs of a wire.Conn.
+type hopSetter interface {
+	SetHops(map[[4]byte]wire.Hop)
+}
+
+// follower chooses between the two sockets of a wire. A peer whose next hop the
+// wire does not know is sent to through the raw socket, where this host's packet
+// filter sees what leaves; so with no hops the wire is the raw one.
+type follower struct {
+	always bool // hand packets to the link whoever would like to see them
+	egress func() (seen []string, err error)
+	conn   func() hopSetter // nil while there is no connection
+	hops   func() map[[4]byte]wire.Hop
+	log    *slog.Logger
+
+	direct atomic.Bool // the wire has next hops now
+	asked  bool        // whether something wants to see what leaves
+	free   bool        // nothing does, as was last known
+	last   hopSetter   // has the hops
+}
+
+// inUse is what packets go through now, as --wire calls it.
+func (f *follower) inUse() string {
+	if f.direct.Load() {
+		return config.WirePacket
+	}
+	return config.WireRaw
+}
+
+func (f *follower) run(ctx context.Context, ready func()) error {
+	tick := time.NewTicker(egressInterval)
 	defer tick.Stop()
-	for {
-		t.wire.SetHops(t.hops())
+	for n := 0; ; n++ {
+		f.look(n%int(hopInterval/egressInterval) == 0)
 		ready()
 		select {
 		case <-ctx.Done():
@@ -30,16 +99,52 @@ func (t *tunnel) followHops(ctx context.Context, ready func()) error {
 	}
 }
 
-func (t *tunnel) hops() map[[4]byte]wire.Hop {
-	hops := make(map[[4]byte]wire.Hop, len(t.cfg.Peers))
-	for _, p := range t.cfg.Peers {
-		hop, err := ifcfg.NextHop(p.Remote)
-		switch {
-		case err == nil && hop.Link != t.iface.Index:
-			hops[p.Remote.As4()] = wire.Hop{Link: hop.Link, MAC: hop.MAC}
-		case err != nil && !errors.Is(err, ifcfg.ErrUnresolved):
-			t.env.Logger.Debug("next hop not known", "peer", p.Remote, "error", err)
-		}
+// look decides anew. When the decision and the connection are those of last time,
+// the next hops are asked for only if they are due.
+func (f *follower) look(due bool) {
+	was := f.free
+	f.free = f.always || f.nobodyLooks()
+	conn := f.conn()
+	same := conn == f.last && was == f.free
+	f.last = conn
+	if conn == nil || same && !(f.free && due) {
+		return
 	}
-	return hops
+	var hops map[[4]byte]wire.Hop
+	if f.free {
+		hops = f.hops()
+	}
+	conn.SetHops(hops)
+	f.direct.Store(len(hops) > 0)
+}
+
+// nobodyLooks asks whether packets may pass by all that wants to see them, and
+// logs when that changes. At the start the raw socket is no change.
+func (f *follower) nobodyLooks() bool {
+	seen, err := f.egress()
+	free := len(seen) == 0 && err == nil
+	switch {
+	case free && !f.free:
+		f.log.Info("packets are handed to the link directly")
+	case !free && f.free:
+		f.log.Info("packets go through the raw socket", "reason", whoLooks(seen, err))
+	case !free && !f.asked:
+		f.log.Debug("packets go through the raw socket", "reason", whoLooks(seen, err))
+	}
+	f.asked = true
+	return free
+}
+
+// whoLooks says in one line what wants to see packets, or why there is no telling.
+func whoLooks(seen []string, err error) string {
+	const most = 3
+	if err != nil {
+		return fmt.Sprintf("something may look at them: %v", err)
+	}
+	more := ""
+	if len(seen) > most {
+		more = fmt.Sprintf(" and %d more", len(seen)-most)
+		seen = seen[:most]
+	}
+	return "seen by " + strings.Join(seen, ", ") + more
 }

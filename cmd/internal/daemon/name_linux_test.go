@@ -27,18 +27,20 @@ func TestNameTakenMeanwhile(t *testing.T) {
 			return err
 		}
 		defer other.Close()
-		tt := &tunnel{
-			cfg:  checked(t, "remote", "198.51.100.1"),
-			env:  Env{fake: &staleNames{names: []string{"sixin4-1"}}, SocketDirs: []string{t.TempDir()}},
+		cfg := checked(t, "remote", "198.51.100.1")
+		tt := &static{
+			tunnel: newTunnel(staticSettings(cfg), Env{
+				fake: &staleNames{names: []string{"sixin4-1"}}, SocketDirs: []string{t.TempDir()}, Logger: discard,
+			}),
+			cfg:  cfg,
 			plan: Plan{Name: "sixin4-0", MTU: 1480},
 		}
-		tt.env.Logger = discard
 		defer tt.undo.Undo()
-		if err := tt.openTUN(); err != nil {
+		if err := tt.openDevice(); err != nil {
 			return err
 		}
-		if name := tt.device.Name(); name != "sixin4-1" || tt.plan.Name != name {
-			t.Errorf("device %s, plan %s; want sixin4-1 for both", name, tt.plan.Name)
+		if name := tt.device.Name(); name != "sixin4-1" || tt.name != name || tt.plan.Name != name {
+			t.Errorf("device %s, tunnel %s, plan %s; want sixin4-1 for all", name, tt.name, tt.plan.Name)
 		}
 		return nil
 	})

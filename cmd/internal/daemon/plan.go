@@ -44,6 +44,16 @@ type PlannedPeer struct {
 	Remote   netip.Addr     `json:"remote"`
 	Prefixes []netip.Prefix `json:"prefixes"`
 	MTU      encap.TunMTU   `json:"mtu"`
+
+	invalid func(reason string) error // blames the value that named the peer; nil when none did
+}
+
+// blame is the error that the peer is not one to have.
+func (p PlannedPeer) blame(reason string) error {
+	if p.invalid != nil {
+		return p.invalid(reason)
+	}
+	return fmt.Errorf("peer %s %s", p.Remote, reason)
 }
 
 // NewPlan works out what Up would do here. It needs no privilege and changes
@@ -53,7 +63,7 @@ func NewPlan(cfg config.Config, env Env) (Plan, error) {
 	if p.Routes == nil {
 		p.Routes = []netip.Prefix{}
 	}
-	steps := []func(config.Config, Env) error{p.findWay, p.chooseName, p.chooseSocket, p.lookForSit}
+	steps := []func(config.Config, Env) error{p.findWay, p.chooseName, p.lookForSit}
 	for _, step := range steps {
 		if err := step(cfg, env); err != nil {
 			return Plan{}, err
@@ -79,7 +89,7 @@ func (p *Plan) findWay(cfg config.Config, env Env) error {
 		if p.wireMTU == 0 || mtu < p.wireMTU {
 			p.wireMTU = mtu
 		}
-		planned := PlannedPeer{Remote: peer.Remote, Prefixes: peer.Prefixes, MTU: cfg.MTU}
+		planned := PlannedPeer{Remote: peer.Remote, Prefixes: peer.Prefixes, MTU: cfg.MTU, invalid: peer.Invalid}
 		if cfg.MTU == 0 {
 			planned.MTU = mtu.Tun()
 		}
@@ -113,33 +123,38 @@ func (p *Plan) askRoute(peer config.Peer, env Env) (encap.WireMTU, error) {
 	return encap.WireMTU(route.MTU), nil
 }
 
-// chooseName takes the name that was given, which must be free, or the first
-// free one.
+// chooseName plans a name for the interface, and the socket that goes with it.
 func (p *Plan) chooseName(cfg config.Config, env Env) (err error) {
-	if cfg.Name == "" {
-		p.Name, err = env.host().FreeName(namePrefix, func(name string) bool {
+	p.Name, p.Socket, err = chooseName(staticSettings(cfg), env)
+	return err
+}
+
+// chooseName takes the name that was given, which must be free, or the first free
+// one, and the socket that was given, or the usual one of that name.
+func chooseName(set settings, env Env) (name, socket string, err error) {
+	if name = set.Name; name == "" {
+		name, err = env.host().FreeName(namePrefix, func(name string) bool {
 			// Another network namespace may share the directory of the sockets.
-			return cfg.Socket == "" && control.Alive(control.Path(env.SocketDirs, name))
+			return set.Socket == "" && control.Alive(control.Path(env.SocketDirs, name))
 		})
-		return err
+	} else {
+		err = checkFree(set, env)
 	}
-	p.Name = cfg.Name
-	exists, err := env.host().Exists(cfg.Name)
+	if socket = set.Socket; socket == "" {
+		socket = control.Path(env.SocketDirs, name)
+	}
+	return name, socket, err
+}
+
+func checkFree(set settings, env Env) error {
+	exists, err := env.host().Exists(set.Name)
 	if err == nil && exists {
-		return cfg.Invalid(config.Name, nameTaken)
+		return set.invalid(config.Name, nameTaken)
 	}
 	return err
 }
 
 const nameTaken = "an interface of this name exists; choose another, or none for the first free of sixin4-0, sixin4-1, ..."
-
-// chooseSocket takes the path that was given, or the usual one.
-func (p *Plan) chooseSocket(cfg config.Config, env Env) error {
-	if p.Socket = cfg.Socket; p.Socket == "" {
-		p.Socket = control.Path(env.SocketDirs, p.Name)
-	}
-	return nil
-}
 
 // lookForSit warns of the kernel's own tunnel driver. Where it is loaded, the
 // kernel hands every protocol-41 packet to it as well as to our raw socket, and
@@ -177,7 +192,7 @@ func (p *Plan) changes(cfg config.Config) []string {
 		queues = fmt.Sprintf("%d queues", cfg.Queues)
 	}
 	list := []string{
-		fmt.Sprintf("open a raw socket for protocol 41 on %s", p.Local),
+		fmt.Sprintf("open a raw socket for protocol 41 on %s%s", p.Local, sending[cfg.Wire]),
 		fmt.Sprintf("make the TUN interface %s with %s", p.Name, queues),
 		"turn IPv6 on for it where it is off, and its automatic link-local address off",
 		fmt.Sprintf("set its MTU to %d", p.MTU),
@@ -194,6 +209,12 @@ func (p *Plan) changes(cfg config.Config) []string {
 		list = append(list, fmt.Sprintf("carry what goes to %s to the peer %s", strings.Join(texts(peer.Prefixes), ", "), peer.Remote))
 	}
 	return list
+}
+
+// sending says what --wire makes of how packets leave.
+var sending = map[string]string{
+	config.WireAuto:   ", and packet sockets to send by as long as nothing on this host looks at what leaves",
+	config.WirePacket: ", and packet sockets to send by, past this host's firewall",
 }
 
 // WriteText writes the changes line by line, then the warnings.

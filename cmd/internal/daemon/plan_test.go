@@ -165,17 +165,17 @@ func TestLinkLocal(t *testing.T) {
 // TestSelfRouteRefused: the interface is up, and a peer is now routed into it.
 func TestSelfRouteRefused(t *testing.T) {
 	h := twoPeers()
-	tun := &tunnel{
-		cfg:   checked(t, "peer", "198.51.100.1=2001:db8:1::/48", "peer", "203.0.113.7=2001:db8:2::/48"),
-		env:   Env{fake: h},
-		plan:  Plan{Name: "six0"},
-		iface: &ifcfg.Interface{Name: "six0", Index: 7},
+	cfg := checked(t, "peer", "198.51.100.1=2001:db8:1::/48", "peer", "203.0.113.7=2001:db8:2::/48", "socket", "/s")
+	p, err := NewPlan(cfg, Env{fake: h})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := tun.checkRoutes(); err != nil {
+	tun := &tunnel{env: Env{fake: h}, name: "six0", iface: &ifcfg.Interface{Name: "six0", Index: 7}}
+	if err := tun.checkRoutes(p.shape()); err != nil {
 		t.Errorf("peers over another interface: %v", err)
 	}
 	h.routes["203.0.113.7"] = ifcfg.Route{Interface: "six0", Index: 7, MTU: 1480}
-	err := tun.checkRoutes()
+	err = tun.checkRoutes(p.shape())
 	want := "--peer 203.0.113.7=2001:db8:2::/48: is routed into its own tunnel six0; " +
 		"it needs a route over another interface (ip route get 203.0.113.7 shows it)"
 	if err == nil || err.Error() != want || exit.Code(err) != exit.Usage {
@@ -185,14 +185,17 @@ func TestSelfRouteRefused(t *testing.T) {
 
 func TestOurs(t *testing.T) {
 	tun := &tunnel{
-		cfg:   checked(t, "remote", "198.51.100.1", "address", "2001:db8::2/64"),
 		env:   Env{fake: &fakeHost{prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/64")}}},
-		plan:  Plan{Addresses: []netip.Prefix{netip.MustParsePrefix("fe80::c000:201/64"), netip.MustParsePrefix("2001:db8::2/64")}},
 		iface: &ifcfg.Interface{Index: 7},
 	}
-	got, err := tun.ours()
+	now := shape{
+		addresses: []netip.Prefix{netip.MustParsePrefix("fe80::c000:201/64"), netip.MustParsePrefix("2001:db8::2/64")},
+		delegated: []netip.Prefix{netip.MustParsePrefix("2001:db8:1::/48")},
+	}
+	got, err := tun.ours(now)
 	want := []netip.Prefix{
 		netip.MustParsePrefix("2001:db8:a::/64"), netip.MustParsePrefix("fe80::c000:201/128"), netip.MustParsePrefix("2001:db8::2/128"),
+		netip.MustParsePrefix("2001:db8:1::/48"),
 	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("ours = %v, %v; want %v", got, err, want)
@@ -208,11 +211,12 @@ func TestSourceOfErrors(t *testing.T) {
 		{"first global", []string{"address", "fe80::1/64", "address", "2001:db8::2/64"}, "2001:db8::2"},
 		{"none", nil, "fe80::c000:201"},
 	} {
-		tun := &tunnel{
-			cfg:  checked(t, append([]string{"remote", "198.51.100.1"}, tt.pairs...)...),
-			plan: Plan{Local: netip.MustParseAddr("192.0.2.1")},
+		p, err := NewPlan(checked(t, append([]string{"remote", "198.51.100.1", "socket", "/s"}, tt.pairs...)...), Env{fake: twoPeers()})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got := tun.source().String(); got != tt.want {
+		now := p.shape()
+		if got := now.source().String(); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 	}

@@ -3,37 +3,56 @@ package daemon
 import (
 	"net/netip"
 
+	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/control"
 	"sixin4/encap"
 	"sixin4/encap/engine"
 )
 
-// status is the answer of the control socket. It may be called at any time while
-// the tunnel runs.
-func (t *tunnel) status() control.Tunnel {
-	stats := t.engine.Stats()
+// status is the answer of the control socket as far as every tunnel has it. It
+// may be called at any time while the tunnel runs.
+func (t *tunnel) status(mode string) control.Tunnel {
+	now, stats := t.now.Load(), t.stats()
 	s := control.Tunnel{
-		Name:  t.plan.Name,
-		Mode:  "static",
-		State: "up",
-		Wire:  t.cfg.Wire,
-		Local: t.plan.Local.String(),
-		MTU:   int(t.mtu()),
-		Since: t.since,
-		Tx:    count(stats.Tx),
-		Rx:    count(stats.Rx),
-		Drops: t.drops(stats),
-		Work:  t.work(stats),
-		Peers: t.peers(stats),
+		Name:      t.name,
+		Mode:      mode,
+		State:     "up",
+		Wire:      t.wireInUse(),
+		MTU:       int(now.mtu),
+		Since:     t.since,
+		Tx:        count(stats.Tx),
+		Rx:        count(stats.Rx),
+		Drops:     t.drops(stats),
+		Work:      t.work(stats),
+		Peers:     peers(now, stats),
+		Addresses: texts(now.global()),
+		Prefixes:  texts(now.delegated),
 	}
-	if !t.cfg.Hub {
-		s.Remote = t.plan.Peers[0].Remote.String()
+	if now.local.IsValid() {
+		s.Local = now.local.String()
 	}
 	if trouble := t.trouble.Load(); trouble != nil {
 		s.State, s.Reason = "down", *trouble
 	}
-	s.Addresses = texts(t.cfg.Addresses)
 	return s
+}
+
+// wireInUse is how packets leave at present, raw or packet.
+func (t *tunnel) wireInUse() string {
+	if t.hopper == nil {
+		return config.WireRaw
+	}
+	return t.hopper.inUse()
+}
+
+// stats are those of the engine, all zero as long as there is none.
+func (t *tunnel) stats() engine.Stats {
+	select {
+	case <-t.begun:
+		return t.engine.Stats()
+	default:
+		return engine.Stats{}
+	}
 }
 
 func count(c engine.Count) control.Count {
@@ -41,6 +60,9 @@ func count(c engine.Count) control.Count {
 }
 
 func (t *tunnel) work(stats engine.Stats) *control.Work {
+	if t.device == nil {
+		return nil
+	}
 	device, wire := t.device.Stats(), t.wire.Stats()
 	return &control.Work{
 		Split: device.Split, SplitInto: device.SplitInto,
@@ -63,9 +85,9 @@ func (t *tunnel) drops(stats engine.Stats) map[string]uint64 {
 	return drops
 }
 
-func (t *tunnel) peers(stats engine.Stats) []control.Peer {
-	mtu := make(map[netip.Addr]encap.TunMTU, len(t.plan.Peers))
-	for _, p := range t.plan.Peers {
+func peers(now *shape, stats engine.Stats) []control.Peer {
+	mtu := make(map[netip.Addr]encap.TunMTU, len(now.peers))
+	for _, p := range now.peers {
 		mtu[p.Remote] = p.MTU
 	}
 	peers := make([]control.Peer, 0, len(stats.Peers))
@@ -73,7 +95,7 @@ func (t *tunnel) peers(stats engine.Stats) []control.Peer {
 		peers = append(peers, control.Peer{
 			Remote:    p.Remote.String(),
 			Prefixes:  texts(p.Prefixes),
-			MTU:       int(min(mtu[p.Remote], t.mtu())),
+			MTU:       int(min(mtu[p.Remote], now.mtu)),
 			LastHeard: p.LastHeard,
 			Tx:        count(p.Tx),
 			Rx:        count(p.Rx),

@@ -7,29 +7,19 @@ import (
 	"sixin4/encap/engine"
 )
 
-// startEngine makes the engine with one outbound lane for each queue of the
-// device, and the first peer table.
-func (t *tunnel) startEngine() error {
-	ours, err := t.ours()
-	if err != nil {
-		return err
-	}
-	table, err := t.newTable(ours)
-	if err != nil {
-		return err
-	}
-	t.seen.ours, t.seen.wireMTU = ours, t.plan.wireMTU
+// makeEngine makes the engine with one outbound lane for each queue of the device.
+func (t *tunnel) makeEngine(s shape, table *engine.Table) (err error) {
 	cfg := engine.Config{
 		Inbound: engine.Lane{In: t.wire.Reader(), Out: t.device.NewWriter()},
-		MTU:     t.plan.MTU,
-		WireMTU: t.plan.wireMTU,
-		Source:  t.source(),
+		MTU:     s.mtu,
+		WireMTU: s.wireMTU,
+		Source:  s.source(),
 		Logger:  t.env.Logger,
 	}
 	for i := range t.device.Queues() {
 		out, err := t.wire.NewWriter()
 		if err != nil {
-			return wireError(t.cfg, err)
+			return wireError(t.set, err)
 		}
 		cfg.Outbound = append(cfg.Outbound, engine.Lane{
 			In: t.device.Reader(i), Out: out, Back: t.device.NewWriter(),
@@ -39,25 +29,14 @@ func (t *tunnel) startEngine() error {
 	return err
 }
 
-// source is where ICMPv6 errors come from: an address that a host beyond this
-// one can answer to, when there is one.
-func (t *tunnel) source() netip.Addr {
-	for _, a := range t.cfg.Addresses {
-		if a.Addr().IsGlobalUnicast() {
-			return a.Addr()
-		}
-	}
-	return linkLocal(t.plan.Local).Addr()
-}
-
 // newTable makes a peer table that lets no packet in from ours.
-func (t *tunnel) newTable(ours []netip.Prefix) (*engine.Table, error) {
+func (t *tunnel) newTable(s shape, ours []netip.Prefix) (*engine.Table, error) {
 	cfg := engine.TableConfig{Ours: ours}
-	for _, p := range t.plan.Peers {
+	for _, p := range s.peers {
 		cfg.Peers = append(cfg.Peers, engine.Peer{
 			Remote:   p.Remote,
 			Prefixes: p.Prefixes,
-			Outer:    t.outer(p.Remote),
+			Outer:    t.outer(s.local, p.Remote),
 		})
 	}
 	return engine.NewTable(cfg)
@@ -65,27 +44,24 @@ func (t *tunnel) newTable(ours []netip.Prefix) (*engine.Table, error) {
 
 // outer describes the outer header to one peer. A fixed MTU is RFC 4213's static
 // one (Section 3.2.1), which leaves Don't Fragment clear.
-func (t *tunnel) outer(remote netip.Addr) encap.Outer {
+func (t *tunnel) outer(local, remote netip.Addr) encap.Outer {
 	return encap.Outer{
-		Src:         t.plan.Local,
+		Src:         local,
 		Dst:         remote,
-		TTL:         t.cfg.TTL.Value,
-		InheritTTL:  t.cfg.TTL.Inherit,
-		DSCP:        t.cfg.TOS.Value,
-		InheritDSCP: t.cfg.TOS.Inherit,
-		ClearDF:     t.cfg.MTU != 0,
+		TTL:         t.set.TTL.Value,
+		InheritTTL:  t.set.TTL.Inherit,
+		DSCP:        t.set.TOS.Value,
+		InheritDSCP: t.set.TOS.Inherit,
+		ClearDF:     t.set.MTU != 0,
 	}
 }
 
 // ours is the ingress filter: no packet may come out of the tunnel from one of
 // our own addresses or from a network that this host is attached to elsewhere.
-func (t *tunnel) ours() ([]netip.Prefix, error) {
+func (t *tunnel) ours(s shape) ([]netip.Prefix, error) {
 	ours, err := t.env.host().HostPrefixes(t.iface.Index)
 	if err != nil {
 		return nil, err
 	}
-	for _, a := range t.plan.Addresses {
-		ours = append(ours, netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
-	}
-	return ours, nil
+	return append(ours, s.own()...), nil
 }

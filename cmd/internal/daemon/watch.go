@@ -8,7 +8,6 @@ import (
 	"slices"
 	"syscall"
 
-	"sixin4/cmd/internal/config"
 	"sixin4/encap"
 	"sixin4/tun/ifcfg"
 )
@@ -32,26 +31,32 @@ func (t *tunnel) watch(ctx context.Context, ready func()) error {
 // refresh renews the ingress filter and looks how the peers are reached. What
 // fails here is logged: a tunnel that works goes on.
 func (t *tunnel) refresh() {
-	if err := t.refreshTable(); err != nil {
+	t.change.Lock()
+	defer t.change.Unlock()
+	if t.engine == nil {
+		return // no lease yet
+	}
+	now := t.now.Load()
+	if err := t.refreshTable(now); err != nil {
 		t.env.Logger.Warn("peer table not renewed", "error", err)
 	}
-	wireMTU, trouble := t.look()
-	if own := t.repair(); own != "" {
+	wireMTU, trouble := t.look(now)
+	if own := t.repair(now); own != "" {
 		trouble = own
 	}
 	t.noteTrouble(trouble)
 	if wireMTU != 0 && wireMTU != t.seen.wireMTU {
 		t.seen.wireMTU = wireMTU
-		t.followMTU(wireMTU)
+		t.followMTU(now, wireMTU)
 	}
 }
 
-func (t *tunnel) refreshTable() error {
-	ours, err := t.ours()
+func (t *tunnel) refreshTable(now *shape) error {
+	ours, err := t.ours(*now)
 	if err != nil || slices.Equal(ours, t.seen.ours) {
 		return err
 	}
-	table, err := t.newTable(ours)
+	table, err := t.newTable(*now, ours)
 	if err != nil {
 		return err
 	}
@@ -63,8 +68,8 @@ func (t *tunnel) refreshTable() error {
 
 // look asks how each peer is reached now. It returns the smallest MTU, 0 when no
 // peer can be reached, and why the first one cannot when none can.
-func (t *tunnel) look() (least encap.WireMTU, trouble string) {
-	for _, p := range t.cfg.Peers {
+func (t *tunnel) look(now *shape) (least encap.WireMTU, trouble string) {
+	for _, p := range now.peers {
 		mtu, err := t.wayTo(p)
 		switch {
 		case err != nil && trouble == "":
@@ -80,7 +85,7 @@ func (t *tunnel) look() (least encap.WireMTU, trouble string) {
 }
 
 // wayTo returns the MTU of the way to p, or why there is none.
-func (t *tunnel) wayTo(p config.Peer) (encap.WireMTU, error) {
+func (t *tunnel) wayTo(p PlannedPeer) (encap.WireMTU, error) {
 	route, err := t.env.host().RouteTo(p.Remote)
 	if err == nil && route.Index == t.iface.Index {
 		err = fmt.Errorf("peer %s %s", p.Remote, t.selfRoute(p))
@@ -91,35 +96,35 @@ func (t *tunnel) wayTo(p config.Peer) (encap.WireMTU, error) {
 // repair gives the interface back what it has lost: when it goes down, the kernel
 // takes all its addresses and routes away and does not bring them back. It
 // returns why the tunnel cannot work now for a reason of this host's own.
-func (t *tunnel) repair() (trouble string) {
+func (t *tunnel) repair(now *shape) (trouble string) {
 	up, have, err := t.iface.State()
 	switch {
 	case err != nil:
 		return "" // it is gone; the engine says so
 	case !up:
-		return fmt.Sprintf("the interface is down (ip link set %s up)", t.plan.Name)
+		return fmt.Sprintf("the interface is down (ip link set %s up)", t.name)
 	}
-	for _, a := range t.plan.Addresses {
+	for _, a := range now.addresses {
 		if !slices.Contains(have, a) {
 			t.restore(a, t.iface.AddAddress)
 		}
 	}
-	for _, r := range t.plan.Routes {
+	for _, r := range slices.Concat(now.routes, now.spare) {
 		t.restore(r, t.iface.AddRoute)
 	}
-	if ok, err := t.env.host().HasAddress(t.plan.Local); err == nil && !ok {
-		return fmt.Sprintf("%s is no address of this host any more", t.plan.Local)
+	if ok, err := t.env.host().HasAddress(now.local); err == nil && !ok {
+		return fmt.Sprintf("%s is no address of this host any more", now.local)
 	}
 	return ""
 }
 
-// restore adds an address or a route. It needs no undo: both go with the interface.
+// restore adds an address or a route, whose undo is on record already.
 func (t *tunnel) restore(p netip.Prefix, add func(netip.Prefix) (ifcfg.Undo, error)) {
 	switch _, err := add(p); {
 	case err == nil:
-		t.env.Logger.Info("restored what the interface had lost", "name", t.plan.Name, "prefix", p)
+		t.env.Logger.Info("restored what the interface had lost", "name", t.name, "prefix", p)
 	case !errors.Is(err, syscall.EEXIST):
-		t.env.Logger.Warn("not restored", "name", t.plan.Name, "error", err)
+		t.env.Logger.Warn("not restored", "name", t.name, "error", err)
 	}
 }
 
@@ -132,36 +137,48 @@ func (t *tunnel) noteTrouble(trouble string) {
 	t.seen.trouble = trouble
 	if trouble == "" {
 		t.trouble.Store(nil)
-		t.env.Logger.Info("peer can be reached again", "name", t.plan.Name)
+		t.env.Logger.Info("peer can be reached again", "name", t.name)
 		return
 	}
 	t.trouble.Store(&trouble)
-	t.env.Logger.Warn("peer cannot be reached", "name", t.plan.Name, "reason", trouble)
+	t.env.Logger.Warn("peer cannot be reached", "name", t.name, "reason", trouble)
 }
 
 // followMTU gives the engine, and an interface with automatic MTU, what the way
 // to the peers carries now. The kernel then tells senders.
-func (t *tunnel) followMTU(wire encap.WireMTU) {
-	mtu := t.cfg.MTU
-	if mtu == 0 {
-		mtu = wire.Tun()
-	}
-	if err := t.setMTU(mtu, wire); err != nil {
+func (t *tunnel) followMTU(now *shape, wire encap.WireMTU) {
+	next := *now
+	next.wireMTU, next.mtu = wire, t.autoMTU(wire, now.limit)
+	if err := t.setMTU(now.mtu, next.mtu, wire); err != nil {
 		t.env.Logger.Warn("MTU not changed", "error", err)
 		return
 	}
-	t.env.Logger.Info("the MTU follows the way to the peer", "name", t.plan.Name, "mtu", int(mtu), "link-mtu", int(wire))
+	t.now.Store(&next)
+	t.env.Logger.Info("the MTU follows the way to the peer", "name", t.name, "mtu", int(next.mtu), "link-mtu", int(wire))
+}
+
+// autoMTU is the MTU of the tunnel over a way that carries wire: the one that was
+// fixed, or what fits, up to limit when there is one.
+func (t *tunnel) autoMTU(wire encap.WireMTU, limit encap.TunMTU) encap.TunMTU {
+	if t.set.MTU != 0 {
+		return t.set.MTU
+	}
+	mtu := wire.Tun()
+	if limit != 0 {
+		mtu = min(mtu, limit)
+	}
+	return mtu
 }
 
 // setMTU changes engine and interface in the order in which the interface never
 // lets through more than the engine takes.
-func (t *tunnel) setMTU(mtu encap.TunMTU, wire encap.WireMTU) error {
+func (t *tunnel) setMTU(now, next encap.TunMTU, wire encap.WireMTU) error {
 	device := func() error {
-		_, err := t.iface.SetMTU(int(mtu)) // the interface goes at the end, nothing to undo
+		_, err := t.iface.SetMTU(int(next)) // the interface goes at the end, nothing to undo
 		return err
 	}
-	steps := []func() error{device, func() error { return t.engine.SetMTU(mtu, wire) }}
-	if mtu > t.mtu() {
+	steps := []func() error{device, func() error { return t.engine.SetMTU(next, wire) }}
+	if next > now {
 		slices.Reverse(steps)
 	}
 	for _, step := range steps {
@@ -169,32 +186,5 @@ func (t *tunnel) setMTU(mtu encap.TunMTU, wire encap.WireMTU) error {
 			return err
 		}
 	}
-	t.nowMTU.Store(int64(mtu))
 	return nil
-}
-
-// mtu returns the MTU of the interface, which follows the way to the peers.
-func (t *tunnel) mtu() encap.TunMTU {
-	if now := t.nowMTU.Load(); now != 0 {
-		return encap.TunMTU(now)
-	}
-	return t.plan.MTU
-}
-
-// checkRoutes refuses a peer that is reached through the tunnel itself. One that
-// is reached through another tunnel of ours is fine, and one that is not reached
-// at all may come back.
-func (t *tunnel) checkRoutes() error {
-	for _, p := range t.cfg.Peers {
-		route, err := t.env.host().RouteTo(p.Remote)
-		if err == nil && route.Index == t.iface.Index {
-			return p.Invalid(t.selfRoute(p))
-		}
-	}
-	return nil
-}
-
-func (t *tunnel) selfRoute(p config.Peer) string {
-	return fmt.Sprintf("is routed into its own tunnel %s; it needs a route over another interface (ip route get %s shows it)",
-		t.plan.Name, p.Remote)
 }

@@ -1,0 +1,100 @@
+package config
+
+import "slices"
+
+// Key is the name of a setting: its flag without the dashes, and its key in the
+// file.
+type Key string
+
+// The settings that `sixin4 up` and `sixin4 connect` share.
+const (
+	Local     Key = "local"
+	Name      Key = "name"
+	MTU       Key = "mtu"
+	TTL       Key = "ttl"
+	TOS       Key = "tos"
+	Queues    Key = "queues"
+	Wire      Key = "wire"
+	Socket    Key = "socket"
+	LogFormat Key = "log-format"
+	Verbose   Key = "verbose"
+)
+
+// The settings of `sixin4 up` alone.
+const (
+	Remote  Key = "remote"
+	Peers   Key = "peer"
+	Address Key = "address"
+	Route   Key = "route"
+)
+
+// The settings of `sixin4 connect` alone.
+const (
+	Servers      Key = "server"
+	Auth         Key = "auth"
+	User         Key = "user"
+	PasswordFile Key = "password-file"
+	Mode         Key = "mode"
+	Transport    Key = "transport"
+	NoRoute      Key = "no-route"
+	Once         Key = "once"
+	Router       Key = "router"
+	PrefixLength Key = "prefix-length"
+	LAN          Key = "lan"
+	ReverseDNS   Key = "reverse-dns"
+	Proxy        Key = "proxy"
+	Keepalive    Key = "keepalive"
+	RetryDelay   Key = "retry-delay"
+	RetryMax     Key = "retry-max"
+	BrokerList   Key = "broker-list"
+	LastServer   Key = "last-server"
+	AlwaysSame   Key = "always-same-server"
+	Script       Key = "script"
+	HomeDir      Key = "home-dir"
+	OnUp         Key = "on-up"
+	OnDown       Key = "on-down"
+)
+
+// oldPassword is the password in an old file. It has no flag and no key in TOML.
+const oldPassword Key = "passwd"
+
+// The values of Wire.
+const (
+	WireAuto   = auto
+	WireRaw    = "raw"
+	WirePacket = "packet"
+)
+
+// upOrder is every setting of `sixin4 up`.
+var upOrder = []Key{
+	Remote, Peers, Local, Address, Route, Name,
+	MTU, TTL, TOS, Queues, Wire, Socket, LogFormat, Verbose,
+}
+
+// connectOrder is every setting of `sixin4 connect`, as --help and the reference
+// file have them.
+var connectOrder = []Key{
+	Servers, Auth, User, PasswordFile, Mode, Transport,
+	Name, NoRoute, Router, PrefixLength, LAN, ReverseDNS,
+	Local, Proxy, Keepalive, RetryDelay, RetryMax, Once,
+	BrokerList, LastServer, AlwaysSame, Script, HomeDir, OnUp, OnDown,
+	MTU, TTL, TOS, Queues, Wire, Socket, LogFormat, Verbose,
+}
+
+// lists are the settings that may be given several times.
+var lists = map[Key]bool{Peers: true, Address: true, Route: true, Servers: true, ReverseDNS: true}
+
+// switches are the settings whose values are true and false.
+var switches = map[Key]bool{
+	Verbose: true, NoRoute: true, Once: true, Router: true, Proxy: true, AlwaysSame: true,
+}
+
+// IsList reports whether key may be given several times.
+func IsList(key Key) bool { return lists[key] }
+
+// IsSwitch reports whether the values of key are true and false, so that its flag
+// alone means true.
+func IsSwitch(key Key) bool { return switches[key] }
+
+// ConnectKeys returns the settings of `sixin4 connect` in the order of --help.
+func ConnectKeys() []Key { return slices.Clone(connectOrder) }

@@ -1,0 +1,384 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sixin4/cmd/internal/config"
+	"sixin4/cmd/internal/control"
+	"sixin4/cmd/internal/hook"
+	"sixin4/encap"
+	"sixin4/encap/keepalive"
+	"sixin4/tsp"
+	"sixin4/tsp/client"
+)
+
+// A negotiated tunnel goes through these steps; the client of the broker walks the
+// middle ones as often as it takes:
+//
+//	begin          what an earlier run with this name could not undo is undone
+//	openDevice     the device, its interface made ready
+//	openControl    the status socket: from now on there is something to see
+//	serve          the tasks, the client among them
+//	  Up           become what the lease says; setup script or unreachable route
+//	  Watch        keepalive, until the far end does not answer any more
+
+// Connect gets a tunnel from a broker (RFC 5572) and runs it until ctx ends, and
+// returns nil then. Everything that it changed is undone when it returns. Errors
+// carry the exit status (package exit) and wrap what package tsp/client says.
+func Connect(ctx context.Context, cfg config.Connect, env Env) (err error) {
+	if cfg.Mode == tsp.V6UDPV4 {
+		return cfg.Invalid(config.Mode, "not carried by this version; v6v4, or v6anyv4, which is the same for now")
+	}
+	if cfg.Once {
+		return tryOnce(ctx, cfg, env)
+	}
+	if !cfg.Proxy {
+		if err := checkPrivileges(); err != nil {
+			return err
+		}
+	}
+	t, err := newNegotiated(cfg, env)
+	if err != nil {
+		return err
+	}
+	defer t.close(&err)
+	t.announce()
+	steps := []func() error{t.setup.begin, t.openDevice, t.openControl}
+	for _, step := range steps {
+		if err := step(); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return serve(ctx, t.tasks(ctx), t.printReady)
+}
+
+// tasks are those of every tunnel, and the client. Packets flow until the client
+// has ended and what was set up is taken down: scripts need the interface for that,
+// which goes with the engine.
+func (t *negotiated) tasks(ctx context.Context) []Task {
+	flow, stop := context.WithCancel(context.WithoutCancel(ctx))
+	tasks := []Task{newTask("tsp", func(ctx context.Context, ready func()) error {
+		defer stop()
+		err := t.runClient(ctx, ready)
+		return errors.Join(err, t.setup.takeDown())
+	})}
+	others := t.tunnel.tasks()
+	if t.cfg.Proxy {
+		others = []Task{newTask("control", t.serveControl)}
+	}
+	for _, other := range others {
+		tasks = append(tasks, lasting{other, flow})
+	}
+	return tasks
+}
+
+// lasting is a task that runs until another context ends than it is told.
+type lasting struct {
+	Task
+	until context.Context
+}
+
+func (l lasting) Run(context.Context) error { return l.Task.Run(l.until) }
+
+// negotiated is a tunnel that a broker gives. It is the client's Path.
+type negotiated struct {
+	*tunnel
+	cfg      config.Connect
+	client   *client.Client
+	setup    setup
+	stateDir string                       // absolute
+	lease    atomic.Pointer[client.Lease] // the one that the tunnel looks like
+	first    func()                       // called when packets can flow
+}
+
+func newNegotiated(cfg config.Connect, env Env) (t *negotiated, err error) {
+	t = &negotiated{cfg: cfg, first: func() {}}
+	set := connectSettings(cfg)
+	t.tunnel = newTunnel(set, env)
+	if t.name, t.socket, err = chooseName(set, env); err != nil {
+		return nil, err
+	}
+	t.setup.t = t
+	if err := (hook.Variable{Name: "TSP_TUNNEL_INTERFACE", Value: t.name}).Check(); err != nil {
+		return nil, cfg.Invalid(config.Name, "letters, digits, '-', '_' and '.' only: scripts are told this name")
+	}
+	t.client, err = client.New(clientConfig(cfg, t.env, newNetwork(t, cfg), t))
+	return t, err
+}
+
+// announce says what is different from what a person may expect.
+func (t *negotiated) announce() {
+	log := t.env.Logger
+	if t.cfg.Mode == tsp.V6AnyV4 {
+		log.Debug("asking for v6v4: this version carries protocol 41 only")
+	}
+	if t.cfg.Router && t.cfg.Script == "" && t.cfg.OnUp == "" && !t.env.Classic {
+		log.Warn("no router advertisements are sent by this version: give the prefix to the LAN by --script or --on-up")
+	}
+}
+
+func connectSettings(cfg config.Connect) settings {
+	return settings{Common: cfg.Common, local: cfg.Local.IsValid(), invalid: cfg.Invalid}
+}
+
+// openDevice also sees to it that scripts take down what they made before the
+// device goes.
+func (t *negotiated) openDevice() (err error) {
+	if !t.cfg.Proxy {
+		err = t.tunnel.openDevice(encap.MinTunMTU)
+	}
+	t.undo.Push(t.setup.takeDown)
+	return err
+}
+
+func (t *negotiated) openControl() error { return t.tunnel.openControl(t.status) }
+
+// index is that of the interface, 0 when there is none.
+func (t *negotiated) index() int {
+	if t.iface == nil {
+		return 0
+	}
+	return t.iface.Index
+}
+
+func (t *negotiated) runClient(ctx context.Context, ready func()) error {
+	t.first = sync.OnceFunc(ready)
+	return leaseError(t.client.Run(ctx))
+}
+
+// Up makes the tunnel what the lease says. It may be one of the same tunnel from
+// another address of ours, or another tunnel.
+func (t *negotiated) Up(ctx context.Context, l *client.Lease) error {
+	next, err := t.shapeOf(l)
+	if err != nil {
+		return err
+	}
+	become := t.become
+	if t.cfg.Proxy {
+		become = t.pretend
+	}
+	if err := t.setup.make(ctx, l.Tunnel, func() error { return become(next) }); err != nil {
+		if errors.Is(err, syscall.EEXIST) && slices.Contains(next.routes, everything) {
+			err = fmt.Errorf("%w (--no-route leaves the default route alone)", err)
+		}
+		return err
+	}
+	t.lease.Store(l)
+	t.first()
+	return nil
+}
+
+// pretend is become for a tunnel whose end is another host: there is nothing here
+// that could look like it.
+func (t *negotiated) pretend(next shape) error {
+	t.now.Store(&next)
+	return nil
+}
+
+// Watch returns an error when the far end does not answer any more, if the broker
+// ordered that it be asked.
+func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
+	if l.Tunnel.Keepalive == 0 {
+		<-ctx.Done()
+		return nil
+	}
+	p, err := keepalive.New(keepalive.Config{
+		Interface: t.name,
+		Source:    l.Tunnel.Client6,
+		To:        l.Tunnel.KeepaliveTo,
+		Interval:  l.Tunnel.Keepalive,
+		Timeout:   min(max(l.Tunnel.Keepalive, time.Second), keepalive.DefaultTimeout),
+		Logger:    t.env.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+// shapeOf is what the tunnel of a lease looks like. The far end gets a route of
+// its own, so that it can be asked even when nothing else goes into the tunnel.
+func (t *negotiated) shapeOf(l *client.Lease) (shape, error) {
+	if l.Tunnel.Type != tsp.V6V4 {
+		return shape{}, fmt.Errorf("the broker gave a tunnel of type %s, which this version cannot carry", l.Tunnel.Type)
+	}
+	s := shape{local: l.Local, limit: t.limit(l.Tunnel), wireMTU: usualWireMTU}
+	if t.cfg.Local.IsValid() {
+		s.local = t.cfg.Local
+	}
+	if route, err := t.env.host().RouteTo(l.Tunnel.Server4); err == nil {
+		s.wireMTU, s.linkMTU = encap.WireMTU(route.MTU), route.LinkMTU
+	}
+	s.mtu = t.autoMTU(s.wireMTU, s.limit)
+	s.peers = []PlannedPeer{{
+		Remote:   l.Tunnel.Server4,
+		Prefixes: []netip.Prefix{everything},
+		MTU:      s.mtu,
+	}}
+	s.addresses = []netip.Prefix{linkLocal(s.local)}
+	if l.Tunnel.Prefix.IsValid() {
+		s.delegated = []netip.Prefix{l.Tunnel.Prefix}
+	}
+	if t.cfg.Script == "" {
+		s.addresses = append(s.addresses, single(l.Tunnel.Client6))
+		s.routes, s.spare = t.routes(l.Tunnel)
+	}
+	return s, nil
+}
+
+var (
+	everything    = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	globalUnicast = netip.MustParsePrefix("2000::/3") // all that is allocated (RFC 4291, Section 2.4)
+)
+
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// limit is the largest MTU of a tunnel that is to follow the way to the broker.
+func (t *negotiated) limit(of *tsp.Tunnel) encap.TunMTU {
+	limit := encap.TunMTU(of.MTU)
+	if t.env.Classic && (limit == 0 || limit > encap.MinTunMTU) {
+		limit = encap.MinTunMTU // as the template scripts of old set it
+	}
+	return limit
+}
+
+// routes are those into the tunnel. The scripts of old replaced the default route
+// and added the half of all addresses that is in use; this stays out of the way of
+// another default route, and wins over it.
+func (t *negotiated) routes(of *tsp.Tunnel) (routes, spare []netip.Prefix) {
+	routes = []netip.Prefix{single(of.Server6)}
+	if of.Keepalive != 0 && of.KeepaliveTo != of.Server6 {
+		routes = append(routes, single(of.KeepaliveTo))
+	}
+	switch {
+	case t.cfg.NoRoute:
+		return routes, nil
+	case t.env.Classic:
+		return append(routes, globalUnicast), []netip.Prefix{everything}
+	}
+	return append(routes, everything), nil
+}
+
+func (t *negotiated) printReady() error {
+	l := t.lease.Load()
+	if l == nil {
+		return nil // the client has ended without one; its error is the result
+	}
+	line := readyLine(t.name, t.now.Load(), l.Tunnel)
+	_, err := fmt.Fprintln(t.env.Out, line)
+	return err
+}
+
+func readyLine(name string, s *shape, of *tsp.Tunnel) string {
+	line := fmt.Sprintf("ready: %s %s %s -> %s address %s mtu %d",
+		name, of.Type, s.local, of.Server4, of.Client6, s.mtu)
+	if of.Prefix.IsValid() {
+		line += " prefix " + of.Prefix.String()
+	}
+	return line
+}
+
+func (t *negotiated) status() control.Tunnel {
+	mode := string(t.cfg.Mode)
+	l := t.lease.Load()
+	if l != nil {
+		mode = string(l.Tunnel.Type)
+	}
+	s, now := t.tunnel.status(mode), t.client.Status()
+	s.TSP = &control.TSP{Server: t.cfg.Servers[0].String(), User: t.cfg.User, Next: now.Next}
+	if l != nil {
+		s.Remote = l.Tunnel.Server4.String()
+		s.Addresses = []string{single(l.Tunnel.Client6).String()}
+		s.TSP.Server, s.TSP.Lifetime = l.Server.String(), int(l.Tunnel.Lifetime.Seconds())
+	}
+	if now.State != client.StateUp {
+		s.State, s.Reason = string(now.State), now.Reason
+	}
+	return s
+}
+
+// clientConfig is what the client of the broker is told.
+func clientConfig(cfg config.Connect, env Env, n client.Network, p client.Path) client.Config {
+	c := client.Config{
+		Method: cfg.Auth, User: cfg.User, Password: cfg.Password.Reveal(),
+		Request:    request(cfg),
+		Transport:  transports[cfg.Transport],
+		GiveUp:     env.GiveUp,
+		Once:       cfg.Once,
+		RetryDelay: cfg.RetryDelay, RetryMax: cfg.RetryMax,
+		AlwaysSame: cfg.AlwaysSame,
+		Memory:     memory{cfg.LastServer, cfg.BrokerList},
+		Network:    n, Path: p,
+		Observe: env.tell().Event,
+		Trace:   env.Trace,
+		Logger:  env.Logger,
+	}
+	if cfg.Once {
+		c.GiveUp = client.Always
+	}
+	for _, s := range cfg.Servers {
+		c.Servers = append(c.Servers, client.Server{Host: s.Host, Port: s.Port})
+	}
+	return c
+}
+
+var transports = map[string]client.Transport{
+	config.TransportAuto: client.Auto, config.TransportUDP: client.UDP, config.TransportTCP: client.TCP,
+}
+
+// request is what the broker is asked for. Until there is a way through NAT, a
+// tunnel that may be of any type has to be one of protocol 41.
+func request(cfg config.Connect) tsp.Request {
+	r := tsp.Request{Type: tsp.V6V4, Proxy: cfg.Proxy, Client: cfg.Local, Keepalive: cfg.Keepalive}
+	if cfg.Proxy {
+		r.Keepalive = 0 // we could not ask
+	}
+	if cfg.Router {
+		r.Router = &tsp.Router{PrefixLen: cfg.PrefixLength, DNS: cfg.ReverseDNS}
+	}
+	return r
+}
+
+// tryOnce negotiates, prints what came of it, and keeps nothing. It needs no
+// privilege.
+func tryOnce(ctx context.Context, cfg config.Connect, env Env) error {
+	t := &negotiated{tunnel: newTunnel(connectSettings(cfg), env), cfg: cfg}
+	t.name = cfg.Name
+	if t.name == "" {
+		t.name = "-"
+	}
+	var once printer
+	once.t = t
+	c, err := client.New(clientConfig(cfg, t.env, newNetwork(t, cfg), &once))
+	if err != nil {
+		return err
+	}
+	return errors.Join(leaseError(c.Run(ctx)), once.err)
+}
+
+// printer is a Path that only prints the lease.
+type printer struct {
+	t   *negotiated
+	err error
+}
+
+func (p *printer) Up(_ context.Context, l *client.Lease) error {
+	s, err := p.t.shapeOf(l)
+	if err == nil {
+		_, p.err = fmt.Fprintln(p.t.env.Out, readyLine(p.t.name, &s, l.Tunnel))
+	}
+	return err
+}
+
+func (p *printer) Watch(ctx context.Context, _ *client.Lease) error {
+	<-ctx.Done()
+	return nil
+}

@@ -1,0 +1,219 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"sixin4/cmd/internal/hook"
+	"sixin4/cmd/internal/state"
+	"sixin4/tsp"
+	"sixin4/tun/ifcfg"
+)
+
+// setup is what a negotiated tunnel needs on this host besides its interface:
+// what the template script or the commands for the beginning and the end do, and
+// a route for the delegated prefix. All of it outlives the process, so it is on
+// record in a state file before it is done.
+type setup struct {
+	t    *negotiated
+	file *state.File
+	done *tsp.Tunnel // what was set up for; nil when nothing is
+	undo ifcfg.Stack
+}
+
+// teardownTime is how long everything that takes a tunnel down may take.
+const teardownTime = 2 * time.Minute
+
+// begin takes the state file and undoes what an earlier run with this name was
+// killed before undoing. The file is beside the control socket: neither outlives
+// the host.
+func (s *setup) begin() (err error) {
+	if s.t.stateDir, err = filepath.Abs(filepath.Dir(s.t.socket)); err != nil {
+		return err
+	}
+	path := filepath.Join(s.t.stateDir, s.t.name+".state")
+	if s.file, err = state.Open(path); err != nil {
+		return socketError(err)
+	}
+	s.t.undo.Push(s.file.Close)
+	left := s.file.Inherited()
+	if len(left) > 0 {
+		s.t.env.Logger.Warn("an earlier run was killed; undoing what it left", "name", s.t.name, "file", path)
+	}
+	for _, e := range slices.Backward(left) {
+		if err := s.t.undoRecord(e.Record); err != nil {
+			s.t.env.Logger.Warn("not undone", "error", err)
+		}
+		if err := s.file.Remove(e.Token); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *negotiated) undoRecord(r state.Record) error {
+	switch {
+	case r.Script != nil:
+		return takeDown(t.heard(r.Script.Hook()), r.Script.Variables)
+	case r.Route != nil:
+		return ifcfg.DeleteUnreachable(r.Route.Prefix)
+	}
+	return nil
+}
+
+// takeDown runs a script that undoes another. It has its own time: the context of
+// the tunnel has ended mostly.
+func takeDown(s hook.Script, vars []hook.Variable) error {
+	ctx, cancel := context.WithTimeout(context.Background(), teardownTime)
+	defer cancel()
+	return s.Run(ctx, vars)
+}
+
+// make calls become and sets up for of. What is set up already for the same
+// addresses inside the tunnel stays: only the outside has changed then, which is
+// no business of a script's, and taking it down would end connections.
+func (s *setup) make(ctx context.Context, of *tsp.Tunnel, become func() error) (err error) {
+	if s.done != nil && sameInside(s.done, of) {
+		return become()
+	}
+	vars, err := s.t.params(hook.Create, of).Variables()
+	if err != nil {
+		return err
+	}
+	if err := s.takeDown(); err != nil {
+		s.t.env.Logger.Warn("not all of the tunnel before was taken down", "error", err)
+	}
+	before := *s.t.now.Load()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.takeDown(), s.t.retreat(before))
+		}
+	}()
+	s.t.env.tell().Setup(vars, s.t.cfg.Script)
+	defer s.t.env.tell().Done()
+	if err := become(); err != nil {
+		return err
+	}
+	if err := s.delegate(of.Prefix); err != nil {
+		return err
+	}
+	for _, c := range s.t.commands() {
+		if err := s.run(ctx, c, of); err != nil {
+			return err
+		}
+	}
+	s.done = of
+	return nil
+}
+
+// sameInside reports whether a and b look the same from inside this host.
+func sameInside(a, b *tsp.Tunnel) bool {
+	return a.Type == b.Type && a.Client6 == b.Client6 && a.Server6 == b.Server6 && a.Prefix == b.Prefix &&
+		a.ClientName == b.ClientName && len(a.DNS) == len(b.DNS) && (len(a.DNS) == 0 || a.DNS[0] == b.DNS[0])
+}
+
+// takeDown undoes all of it, last first. It takes its own time: that of the
+// caller has often ended.
+func (s *setup) takeDown() error {
+	s.done = nil
+	return s.undo.Undo()
+}
+
+// delegate keeps packets for parts of the prefix that no LAN has from going back
+// into the tunnel, round and round. A script sees to that itself.
+func (s *setup) delegate(p netip.Prefix) error {
+	if !p.IsValid() || s.t.cfg.Script != "" {
+		return nil
+	}
+	if err := s.record(state.Record{Route: &state.Route{Prefix: p, Type: state.Unreachable}}); err != nil {
+		return err
+	}
+	return s.undo.Keep(ifcfg.AddUnreachable(p))
+}
+
+// command is what is run when a tunnel is made, and what when it is taken down;
+// either may be nothing.
+type command struct{ up, down hook.Script }
+
+func (t *negotiated) commands() []command {
+	script := t.script(t.cfg.Script, "")
+	return []command{{script, script}, {t.script("", t.cfg.OnUp), t.script("", t.cfg.OnDown)}}
+}
+
+func (t *negotiated) script(path, cmd string) hook.Script {
+	return t.heard(hook.Script{Path: path, Command: cmd, Dir: t.cfg.HomeDir})
+}
+
+// heard gives s somebody who hears what it prints; otherwise the log does.
+func (t *negotiated) heard(s hook.Script) hook.Script {
+	s.Logger = t.env.Logger
+	if t.env.Teller != nil {
+		s.Output = t.env.Teller.Line
+	}
+	return s
+}
+
+func isEmpty(s hook.Script) bool { return s.Path == "" && s.Command == "" }
+
+// run runs one command and has its undo ready before, as it may fail half way.
+func (s *setup) run(ctx context.Context, c command, of *tsp.Tunnel) error {
+	if !isEmpty(c.down) {
+		vars, err := s.t.params(hook.Teardown, of).Variables()
+		if err != nil {
+			return err
+		}
+		if err := s.record(state.Record{Script: &state.Script{
+			Path: c.down.Path, Command: c.down.Command, Dir: c.down.Dir, Variables: vars,
+		}}); err != nil {
+			return err
+		}
+		tried := false
+		s.undo.Push(func() error {
+			if tried {
+				return nil // it has failed, and said so; it would again
+			}
+			tried = true
+			return takeDown(c.down, vars)
+		})
+	}
+	if isEmpty(c.up) {
+		return nil
+	}
+	vars, err := s.t.params(hook.Create, of).Variables()
+	if err != nil {
+		return err
+	}
+	return c.up.Run(ctx, vars)
+}
+
+// params is what scripts are told. Their home, if none is given, is where the state
+// file is: it goes with the host.
+func (t *negotiated) params(op hook.Operation, of *tsp.Tunnel) hook.Params {
+	home := t.cfg.HomeDir
+	if home == "" {
+		home = t.stateDir
+	}
+	lan := t.cfg.LAN
+	if lan == "" {
+		lan = t.env.Home
+	}
+	return hook.Params{
+		Operation: op, Verbose: t.env.Verbose, HomeDir: home,
+		Interface: t.name, HomeInterface: lan, Router: t.cfg.Router, Tunnel: of,
+	}
+}
+
+// record puts on file what is about to be done. The undo that takes it off again
+// goes on the stack first, so that it runs last.
+func (s *setup) record(r state.Record) error {
+	token, err := s.file.Add(r)
+	if err != nil {
+		return err
+	}
+	s.undo.Push(func() error { return s.file.Remove(token) })
+	return nil
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"sixin4/cmd/internal/config"
+	"sixin4/cmd/internal/daemon"
+	"sixin4/cmd/internal/program"
+	"sixin4/tsp/client"
+)
+
+const connectHelp = `Get a tunnel from a broker by the Tunnel Setup Protocol (RFC 5572) and run it in
+the foreground until SIGINT, SIGTERM or SIGHUP: this host then has the same IPv6 address,
+and prefix if the account has one, whatever its IPv4 address is.
+
+The default route goes into the tunnel unless --no-route says otherwise. When
+packets can flow there is one line on standard output:
+
+  ready: sixin4-0 v6v4 192.0.2.1 -> 192.0.2.2 address 2001:db8:1000::2 mtu 1480
+
+The tunnel is watched by echo requests as often as the broker orders, and
+negotiated again when the far end does not answer or this host's IPv4 address
+changes; interface and addresses stay meanwhile, and with them the connections.
+
+-f FILE is TOML with the names of these flags as keys (sixin4 help connect-config),
+or the tspc.conf, gw6c.conf or gogoc.conf of old. Flags win over the file.
+
+The password is read from --password-file or the variable SIXIN4_PASSWORD. It is
+never sent in the clear unless --auth plain says so.
+
+Commands of --on-up and --on-down, and a template script, get the values of the
+tunnel in the variables TSP_OPERATION, TSP_TUNNEL_INTERFACE,
+TSP_CLIENT_ADDRESS_IPV6, TSP_PREFIX and so on.
+
+A negotiation that fails is tried again for ever, unless trying again will not mend
+it and there was no tunnel yet: user or password refused, nothing in common with
+the broker, the prefix not to be had, or this host cannot set the tunnel up.
+With --once any failure is the end.
+
+Exit status: 0 stopped by a signal, or --once done; 1 failure; 64 command line; 69
+no TUN device here, or the broker does not make such tunnels; 75 try again (with
+--once: broker not reached, or busy); 77 a privilege is missing, or the broker
+refused user or password; 78 configuration file.`
+
+const connectExamples = `  # A tunnel without an account:
+  sixin4 connect --server broker.example.net
+
+  # The same address for ever, with a prefix for the LAN:
+  sixin4 connect --server 192.0.2.2 --user alice --password-file /etc/sixin4/alice --prefix-length 56
+
+  # With the file of a client of old:
+  sixin4 connect -f /usr/local/gogoc/bin/gogoc.conf
+
+  # Only see what one would get; this needs no privilege:
+  sixin4 connect --server 192.0.2.2 --once`
+
+// connectFlags are the flags of `sixin4 connect` that are no settings.
+type connectFlags struct{ file string }
+
+func newConnect() *cobra.Command {
+	raw := make(config.Raw)
+	var flags connectFlags
+	cmd := &cobra.Command{
+		Use:     "connect (--server HOST[:PORT] | -f FILE) [flags]",
+		Short:   "Get a tunnel from a broker, and keep it",
+		Long:    connectHelp,
+		Example: connectExamples,
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return connect(cmd, raw, flags) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&flags.file, "file", "f", "", "read settings from this `FILE`: TOML (sixin4 help connect-config), or a tspc.conf or gogoc.conf")
+	addSettings(cmd, raw, connectSettings)
+	return cmd
+}
+
+func connect(cmd *cobra.Command, raw config.Raw, flags connectFlags) error {
+	cfg, err := readConnect(raw, flags.file)
+	if err != nil {
+		return err
+	}
+	env := daemon.Env{
+		Out:         cmd.OutOrStdout(),
+		Logger:      program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
+		SocketDirs:  program.SocketDirs(),
+		Negotiation: daemon.Negotiation{GiveUp: client.Permanent},
+	}
+	for _, warning := range cfg.Warnings {
+		env.Logger.Warn(warning)
+	}
+	signal.Ignore(syscall.SIGPIPE) // who reads the log may go away; the tunnel stays
+	return daemon.Connect(cmd.Context(), cfg, env)
+}
+
+// readConnect checks what the flags in raw and the file, if there is one, say.
+func readConnect(raw config.Raw, path string) (config.Connect, error) {
+	var file config.ConnectFile
+	if path != "" {
+		var err error
+		if file, err = config.ReadConnect(path); err != nil {
+			return config.Connect{}, err
+		}
+		raw.Merge(file.Raw)
+	}
+	cfg, err := config.CheckConnect(raw, config.NewSecret(os.Getenv("SIXIN4_PASSWORD")))
+	cfg.Warnings = slices.Concat(file.Warnings, cfg.Warnings)
+	return cfg, err
+}

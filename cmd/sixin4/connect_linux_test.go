@@ -1,0 +1,413 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"sixin4/cmd/internal/control"
+	"sixin4/cmd/internal/exit"
+	"sixin4/tsp"
+	"sixin4/tsp/tsptest"
+	"sixin4/tun/nstest"
+)
+
+// brokered is a host, and another one on the same link that has a broker and the
+// far end of the tunnel that the broker gives.
+type brokered struct {
+	t      *testing.T
+	topo   *nstest.Topology
+	broker *tsptest.Broker
+	host   string // outer address of the host
+	far    string // of the broker
+	dir    string
+}
+
+// brokerAt starts a broker in the namespace B, which has TCP and UDP, and stops it
+// when the test ends.
+func brokerAt(t *testing.T, c tsptest.Config) *brokered {
+	t.Helper()
+	b := &brokered{t: t, topo: pair(t), broker: tsptest.New(c), dir: t.TempDir()}
+	b.host, b.far = b.topo.AddrA.String(), b.topo.AddrB.String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var (
+		streams   net.Listener
+		datagrams net.PacketConn
+	)
+	must(t, b.topo.B.Do(func() (err error) {
+		if streams, err = net.Listen("tcp4", b.far+":3653"); err != nil {
+			return err
+		}
+		datagrams, err = net.ListenPacket("udp4", b.far+":3653")
+		return err
+	}))
+	done := make(chan error, 2)
+	go func() { done <- b.broker.Serve(ctx, streams) }()
+	go func() { done <- b.broker.ServePackets(ctx, datagrams) }()
+	t.Cleanup(func() {
+		cancel()
+		for range cap(done) {
+			must(t, <-done)
+		}
+	})
+	return b
+}
+
+const (
+	clientInside = "2001:db8:1000::2"
+	brokerInside = "2001:db8:1000::1"
+)
+
+// offer is the tunnel that the broker of these tests gives.
+func (b *brokered) offer(r *tsp.Request, from netip.Addr) (*tsp.Tunnel, error) {
+	o := &tsp.Tunnel{
+		Type: tsp.V6V4, Lifetime: 604800e9,
+		Server4: netip.MustParseAddr(b.far), Client4: from,
+		Server6: netip.MustParseAddr(brokerInside), Client6: netip.MustParseAddr(clientInside),
+		DNS:       []netip.Addr{netip.MustParseAddr("2001:db8:53::1")},
+		Keepalive: r.Keepalive,
+	}
+	if r.Keepalive != 0 {
+		o.KeepaliveTo = o.Server6
+	}
+	if r.Router != nil {
+		o.Prefix = netip.MustParsePrefix("2001:db8:1001::/48")
+	}
+	return o, nil
+}
+
+// farEnd runs the broker's end of the tunnel to an address of the host.
+func (b *brokered) farEnd(remote string) *process {
+	p := start(b.t, b.topo.B, "main", "up", "--remote", remote, "--local", b.far,
+		"--address", brokerInside+"/128", "--route", clientInside+"/128", "--route", "2001:db8:1001::/48",
+		"--socket", b.dir+"/far.sock")
+	p.ready()
+	return p
+}
+
+// connect starts sixin4 connect on the host.
+func (b *brokered) connect(args ...string) *process {
+	return start(b.t, b.topo.A, "main", append([]string{
+		"connect", "--server", b.far, "--name", "six0", "--socket", b.dir + "/six0.sock", "--keepalive", "1s",
+	}, args...)...)
+}
+
+func (b *brokered) status() control.Tunnel {
+	b.t.Helper()
+	all, err := control.Collect(b.t.Context(), []string{b.dir + "/six0.sock"})
+	if err != nil || len(all.Tunnels) != 1 {
+		b.t.Fatalf("status: %+v, %v", all, err)
+	}
+	return all.Tunnels[0]
+}
+
+func TestConnect(t *testing.T) {
+	for _, transport := range []string{"tcp", "udp", "auto"} {
+		t.Run(transport, func(t *testing.T) {
+			b := brokerAt(t, tsptest.Config{})
+			b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+			before := dump(t, b.topo.A)
+			b.farEnd(b.host)
+			p := b.connect("--transport", transport, "--router")
+			want := "ready: six0 v6v4 " + b.host + " -> " + b.far + " address " + clientInside + " mtu 1480 prefix 2001:db8:1001::/48"
+			if line := p.ready(); line != want {
+				t.Errorf("ready line\n%s, want\n%s", line, want)
+			}
+			b.talk()()
+			s := b.status()
+			if s.Mode != "v6v4" || s.State != "up" || s.TSP == nil || s.TSP.Server != b.far || s.TSP.Lifetime != 604800 {
+				t.Errorf("status %+v, %+v", s, s.TSP)
+			}
+			p.stop()
+			sameAs(t, b.topo.A, before)
+		})
+	}
+}
+
+// TestConnectMovesWithAddress: a TCP connection through the tunnel goes on when
+// the host gets another IPv4 address, within a new session.
+func TestConnectMovesWithAddress(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{Users: map[string]string{"alice": "secret"}})
+	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+	far := b.farEnd(b.host)
+	t.Setenv("SIXIN4_PASSWORD", "secret")
+	p := b.connect("--user", "alice", "--transport", "tcp")
+	p.ready()
+	talk := b.talk()
+	talk()
+
+	far.stop()
+	moved := b.moveHost()
+	session, err := b.broker.AwaitAccept(t.Context(), 2)
+	if err != nil || session.Request.Client.String() != moved {
+		t.Fatalf("second session %+v, %v; want one from %s", session.Request, err, moved)
+	}
+	b.farEnd(moved)
+	talk()
+	p.stop()
+}
+
+// moveHost gives the host another address in place of the one it has.
+func (b *brokered) moveHost() string {
+	b.t.Helper()
+	old := b.topo.AddrA
+	moved := old.Next()
+	for moved == b.topo.AddrB {
+		moved = moved.Next()
+	}
+	must(b.t, b.topo.A.Do(func() error {
+		link, err := netlink.LinkByName(b.topo.LinkA)
+		if err != nil {
+			return err
+		}
+		have, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		if err != nil {
+			return err
+		}
+		addr, err := netlink.ParseAddr(moved.String() + "/24")
+		if err != nil {
+			return err
+		}
+		for _, a := range have {
+			if err := netlink.AddrDel(link, &a); err != nil {
+				return err
+			}
+		}
+		return netlink.AddrAdd(link, addr)
+	}))
+	return moved.String()
+}
+
+// talk makes a TCP connection through the tunnel, and returns a function that sends
+// a word over it and waits for it to come back.
+func (b *brokered) talk() func() {
+	b.t.Helper()
+	var l net.Listener
+	must(b.t, b.topo.B.Do(func() (err error) {
+		l, err = net.Listen("tcp6", "["+brokerInside+"]:7")
+		return err
+	}))
+	b.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(c, c) }() // until the other side goes
+		}
+	}()
+	var c net.Conn
+	must(b.t, b.topo.A.Do(func() (err error) {
+		c, err = (&net.Dialer{Timeout: patience}).Dial("tcp6", "["+brokerInside+"]:7")
+		return err
+	}))
+	b.t.Cleanup(func() { c.Close() })
+	return func() {
+		b.t.Helper()
+		must(b.t, c.SetDeadline(time.Now().Add(patience)))
+		_, err := c.Write([]byte("word"))
+		must(b.t, err)
+		back := make([]byte, 4)
+		if _, err := io.ReadFull(c, back); err != nil || string(back) != "word" {
+			b.t.Fatalf("%q came back, %v", back, err)
+		}
+	}
+}
+
+func TestConnectRefused(t *testing.T) {
+	tests := []struct {
+		name   string
+		config tsptest.Config
+		args   []string
+		code   int
+		want   string
+	}{
+		{"wrong password", tsptest.Config{Users: map[string]string{"alice": "other"}}, []string{"--user", "alice"}, exit.Permission, "authenticat"},
+		{"anonymous not offered", tsptest.Config{Offers: tsp.Capability{Tunnels: []tsp.Type{tsp.V6V4}, Auths: []string{"PLAIN"}}}, nil, exit.Permission, "mechanism"},
+		{"only UDP tunnels", tsptest.Config{Offers: tsp.Capability{Tunnels: []tsp.Type{tsp.V6UDPV4}, Auths: []string{"ANONYMOUS"}}}, nil, exit.Unavailable, "v6v4"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := brokerAt(t, tt.config)
+			before := dump(t, b.topo.A)
+			if len(tt.args) > 0 {
+				t.Setenv("SIXIN4_PASSWORD", "secret")
+			}
+			p := b.connect(tt.args...)
+			if code := p.code(); code != tt.code || !strings.Contains(p.stderr.text(), tt.want) {
+				t.Errorf("exit status %d, want %d and %q:\n%s", code, tt.code, tt.want, p.stderr.text())
+			}
+			sameAs(t, b.topo.A, before)
+		})
+	}
+}
+
+// TestConnectKilled: what outlives a SIGKILL is undone by the next start.
+func TestConnectKilled(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{})
+	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+	before := dump(t, b.topo.A)
+	p := b.connect("--router", "--on-up", "ip link set lo mtu 1400", "--on-down", "ip link set lo mtu 65536")
+	p.ready()
+	p.signal(syscall.SIGKILL)
+	p.code()
+	if dump(t, b.topo.A) == before {
+		t.Fatal("nothing outlived the process: this test shows nothing")
+	}
+	p = b.connect()
+	p.ready()
+	p.stop()
+	sameAs(t, b.topo.A, before)
+}
+
+// TestConnectAgain: the far end falls silent, a new session is made, and the
+// interface is the same one with the same address all the time.
+func TestConnectAgain(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{})
+	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+	far := b.farEnd(b.host)
+	p := b.connect("--transport", "tcp")
+	p.ready()
+	talk := b.talk()
+	talk()
+	index := b.index("six0")
+	far.stop()
+	if _, err := b.broker.AwaitAccept(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	b.farEnd(b.host)
+	talk()
+	if now := b.index("six0"); now != index {
+		t.Errorf("interface index %d after the second session, want %d", now, index)
+	}
+	p.stop()
+}
+
+func (b *brokered) index(name string) (index int) {
+	b.t.Helper()
+	must(b.t, b.topo.A.Do(func() error {
+		link, err := netlink.LinkByName(name)
+		if err == nil {
+			index = link.Attrs().Index
+		}
+		return err
+	}))
+	return index
+}
+
+// TestConnectRoutes: which routes there are, and that a default route of somebody
+// else is left alone.
+func TestConnectRoutes(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{})
+	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+	must(t, b.topo.A.Do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		all := netlink.Route{LinkIndex: lo.Attrs().Index, Dst: &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)}, Priority: 1024}
+		return errors.Join(netlink.LinkSetUp(lo), netlink.RouteAdd(&all))
+	}))
+	before := dump(t, b.topo.A)
+	p := b.connect()
+	if code := p.code(); code != exit.Failure || !strings.Contains(p.stderr.text(), "--no-route") {
+		t.Errorf("with a default route: exit status %d, want %d and the advice --no-route:\n%s", code, exit.Failure, p.stderr.text())
+	}
+	sameAs(t, b.topo.A, before)
+
+	b.farEnd(b.host)
+	p = b.connect("--no-route")
+	p.ready()
+	b.talk()()
+	p.stop()
+	sameAs(t, b.topo.A, before)
+}
+
+// TestConnectOnce: nothing is changed, and no privilege is needed.
+func TestConnectOnce(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{})
+	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+	before := dump(t, b.topo.A)
+	p := start(t, b.topo.A, "lose-both", "connect", "--server", b.far, "--once", "--name", "six0")
+	want := "ready: six0 v6v4 " + b.host + " -> " + b.far + " address " + clientInside + " mtu 1480"
+	if line := p.ready(); line != want {
+		t.Errorf("line\n%s, want\n%s", line, want)
+	}
+	if code := p.code(); code != exit.OK {
+		t.Errorf("exit status %d, want 0", code)
+	}
+	sameAs(t, b.topo.A, before)
+	b.broker.Change(func(c *tsptest.Config) { c.Refuse = map[tsptest.Step]tsp.Code{tsptest.Create: tsp.NoTunnels} })
+	p = start(t, b.topo.A, "lose-both", "connect", "--server", b.far, "--once")
+	if code := p.code(); code != exit.TryAgain || !strings.Contains(p.stderr.text(), "301") {
+		t.Errorf("refused: exit status %d, want %d:\n%s", code, exit.TryAgain, p.stderr.text())
+	}
+}
+
+// TestConnectHooks: commands get the values of the tunnel, and what a broker says
+// is nothing to a shell.
+func TestConnectHooks(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{})
+	b.broker.Change(func(c *tsptest.Config) {
+		c.Answer = func(r *tsp.Request, from netip.Addr) (*tsp.Tunnel, error) {
+			o, err := b.offer(r, from)
+			o.ClientName = "alice.example.net"
+			return o, err
+		}
+	})
+	out := b.dir + "/out"
+	p := b.connect("--router", "--on-up", "env | grep ^TSP_ | sort >"+out,
+		"--on-down", "echo $TSP_OPERATION >>"+out+"; grep six0 /proc/net/dev >>"+out)
+	p.ready()
+	p.stop()
+	text, err := os.ReadFile(out)
+	must(t, err)
+	for _, want := range []string{
+		"TSP_OPERATION=TSP_TUNNEL_CREATION\n", "TSP_TUNNEL_INTERFACE=six0\n", "TSP_HOST_TYPE=router\n",
+		"TSP_CLIENT_ADDRESS_IPV6=2001:0db8:1000:0000:0000:0000:0000:0002\n", "TSP_PREFIX=2001:0db8:1001\n",
+		"TSP_CLIENT_DNS_NAME=alice.example.net\n", "TSP_TUNNEL_TEARDOWN\n",
+		"six0: ", // the interface is there still when it is taken down
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%q is missing in\n%s", want, text)
+		}
+	}
+}
+
+// TestConnectProxy: the tunnel ends at another host, which a command sets up. Here
+// nothing is carried, and no privilege is needed.
+func TestConnectProxy(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{})
+	b.broker.Change(func(c *tsptest.Config) {
+		c.Answer = func(r *tsp.Request, from netip.Addr) (*tsp.Tunnel, error) { return b.offer(r, r.Client) }
+	})
+	before := dump(t, b.topo.A)
+	out := b.dir + "/out"
+	p := start(t, b.topo.A, "lose-both", "connect", "--server", b.far, "--name", "six0", "--socket", b.dir+"/six0.sock",
+		"--proxy", "--local", "192.0.2.77", "--on-up", "echo $TSP_CLIENT_ADDRESS_IPV4 >"+out)
+	want := "ready: six0 v6v4 192.0.2.77 -> " + b.far + " address " + clientInside + " mtu 1480"
+	if line := p.ready(); line != want {
+		t.Errorf("line\n%s, want\n%s", line, want)
+	}
+	if text, err := os.ReadFile(out); err != nil || string(text) != "192.0.2.77\n" {
+		t.Errorf("the command was told %q, %v", text, err)
+	}
+	if r := b.broker.Sessions()[0].Request; !r.Proxy || r.Client.String() != "192.0.2.77" || r.Keepalive != 0 {
+		t.Errorf("request %+v", r)
+	}
+	if s := b.status(); s.State != "up" || s.Local != "192.0.2.77" {
+		t.Errorf("status %+v", s)
+	}
+	p.stop()
+	sameAs(t, b.topo.A, before)
+}

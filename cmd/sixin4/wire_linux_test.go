@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+
+	"sixin4/cmd/internal/control"
+	"sixin4/tun/ifcfg"
+	"sixin4/tun/nstest"
+)
+
+// freeWire is what --wire auto uses in a namespace where nothing looks at packets:
+// packet, unless this kernel or machine leaves that open.
+func freeWire(t *testing.T, ns *nstest.NS) string {
+	t.Helper()
+	var seen []string
+	var failed error
+	must(t, ns.Do(func() error {
+		seen, failed = ifcfg.Egress()
+		return nil
+	}))
+	if len(seen) > 0 || failed != nil {
+		t.Logf("--wire auto is raw here: %q, %v", seen, failed)
+		return "raw"
+	}
+	return "packet"
+}
+
+// TestWireAuto makes and takes away what looks at packets, under a running tunnel.
+func TestWireAuto(t *testing.T) {
+	chain := nstest.Chain{Family: "ip", Hook: "output", Drop: true}
+	policy := &netlink.XfrmPolicy{
+		Src: mustNet("192.0.2.1/32"), Dst: mustNet("192.0.2.2/32"),
+		Dir: netlink.XFRM_DIR_OUT, Action: netlink.XFRM_POLICY_BLOCK,
+	}
+	for _, tt := range []struct {
+		name      string
+		add, del  func(*nstest.NS) error
+		refusedBy string
+	}{
+		{"nftables", func(ns *nstest.NS) error { return ns.AddChain(chain) }, func(ns *nstest.NS) error { return ns.DelChain(chain) }, "send-eperm"},
+		{"IPsec", func(ns *nstest.NS) error { return ns.Do(func() error { return netlink.XfrmPolicyAdd(policy) }) },
+			func(ns *nstest.NS) error { return ns.Do(func() error { return netlink.XfrmPolicyDel(policy) }) }, "send-eperm"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			topo := pair(t)
+			free := freeWire(t, topo.A)
+			socket := socketIn(t, "a")
+			a := start(t, topo.A, "main", "up", "-v", "--remote", "192.0.2.2", "--address", "2001:db8::1/64", "--socket", socket)
+			b := start(t, topo.B, "main", "up", "--remote", "192.0.2.1", "--address", "2001:db8::2/64", "--socket", socketIn(t, "b"))
+			a.ready()
+			b.ready()
+			uses := func(wire string) {
+				t.Helper()
+				askUntil(t, socket, func(s control.Tunnel) bool { return s.Wire == wire })
+			}
+			uses(free)
+			echo(t, topo, 1000)
+			must(t, tt.add(topo.A))
+			uses("raw")
+			must(t, topo.A.Do(sendOne))
+			askUntil(t, socket, func(s control.Tunnel) bool { return s.Drops[tt.refusedBy] > 0 })
+			must(t, tt.del(topo.A))
+			uses(free)
+			echo(t, topo, 1000)
+			a.stop()
+			b.stop()
+		})
+	}
+}
+
+// sendOne sends a datagram into the tunnel.
+func sendOne() error {
+	c, err := net.Dial("udp6", "[2001:db8::2]:9")
+	if err != nil {
+		return err
+	}
+	_, err = c.Write([]byte{1})
+	return errors.Join(err, c.Close())
+}
+
+func mustNet(s string) *net.IPNet {
+	n, err := netlink.ParseIPNet(s)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}

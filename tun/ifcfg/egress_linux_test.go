@@ -1,0 +1,337 @@
+package ifcfg
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"sixin4/tun/nstest"
+)
+
+// seenBy runs one question of Egress in ns and returns its answers, sorted.
+func seenBy(t *testing.T, ns *nstest.NS, ask func() ([]string, error)) (answer string, err error) {
+	t.Helper()
+	inside(t, ns, func() {
+		var seen []string
+		seen, err = ask()
+		answer = join(seen...)
+	})
+	return answer, err
+}
+
+// TestHooks makes chains and takes them away again. A kernel that does not list
+// its hooks must leave the answer open every time: nothing may be taken for
+// unseen.
+func TestHooks(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		want  []string
+		chain nstest.Chain
+	}{
+		{"output", []string{"nft chain ip nstest-output output"}, nstest.Chain{Family: "ip", Hook: "output"}},
+		{"both IP versions", []string{"nft chain inet nstest-postrouting postrouting"}, nstest.Chain{Family: "inet", Hook: "postrouting"}},
+		{"of a link", nil, nstest.Chain{Family: "netdev", Hook: "egress", Link: "a0"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			top := routed(t)
+			var always []string
+			check := func(when string, want ...string) {
+				t.Helper()
+				got, err := seenBy(t, top.A, netfilterHooks)
+				text := join(append(want, always...)...)
+				if errors.Is(err, errors.ErrUnsupported) {
+					got, text = err.Error(), "list netfilter hooks: unsupported operation by this kernel (CONFIG_NETFILTER_NETLINK_HOOK)"
+				} else if err != nil {
+					t.Fatal(err)
+				}
+				if got != text {
+					t.Errorf("%s: %q, want %q", when, got, text)
+				}
+			}
+			if hooks, err := seenBy(t, top.A, netfilterHooks); err == nil && hooks != "" {
+				always = strings.Split(hooks, ", ") // of a security module
+			}
+			if err := top.A.AddChain(tt.chain); err != nil {
+				t.Fatal(err)
+			}
+			check("with the chain", tt.want...)
+			if err := top.A.DelChain(tt.chain); err != nil {
+				t.Fatal(err)
+			}
+			check("after")
+		})
+	}
+}
+
+func join(list ...string) string {
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// TestEgress: the answer is empty only when every question could be answered.
+func TestEgress(t *testing.T) {
+	ns := nstest.Open(t)
+	var free error
+	for _, ask := range []func() ([]string, error){netfilterHooks, ipsecPolicies, protocolRules, cgroupPrograms} {
+		answer, err := seenBy(t, ns, ask)
+		if answer != "" {
+			err = errors.New(answer)
+		}
+		if free == nil {
+			free = err
+		}
+	}
+	seen, err := seenBy(t, ns, Egress)
+	if seen != "" {
+		err = errors.New(seen)
+	}
+	if (err == nil) != (free == nil) || err != nil && err.Error() != free.Error() {
+		t.Errorf("%v, want what is found first, %v", err, free)
+	}
+}
+
+// message is a message about a hook as linux/netfilter/nfnetlink_hook.h has it.
+func message(attrs ...*nl.RtAttr) []byte {
+	b := []byte{unix.NFPROTO_IPV4, 0, 0, 0}
+	for _, a := range attrs {
+		b = append(b, a.Serialize()...)
+	}
+	return b
+}
+
+func textAttr(number int, s string) *nl.RtAttr { return nl.NewRtAttr(number, nl.ZeroTerminated(s)) }
+
+func TestHookName(t *testing.T) {
+	about := nl.NewRtAttr(attrChainAbout|unix.NLA_F_NESTED, nil)
+	about.AddRtAttr(attrChainTable, nl.ZeroTerminated("filter"))
+	about.AddRtAttr(attrChainName, nl.ZeroTerminated("OUTPUT"))
+	about.AddRtAttr(attrChainFamily, []byte{unix.NFPROTO_INET})
+	chain := nl.NewRtAttr(attrHookChain|unix.NLA_F_NESTED, nil)
+	chain.AddChild(about)
+	function, module := textAttr(attrHookFunction, "ipv4_conntrack_local"), textAttr(attrHookModule, "nf_conntrack")
+	for _, tt := range []struct {
+		name    string
+		message []byte
+		want    string
+	}{
+		{"chain", message(function, chain), "nft chain inet filter OUTPUT"},
+		{"function of a module", message(function, module), "netfilter hook ipv4_conntrack_local of nf_conntrack"},
+		{"function", message(function), "netfilter hook ipv4_conntrack_local"},
+		{"chain that is being made", message(function, nl.NewRtAttr(attrHookChain, nil)), "netfilter hook ipv4_conntrack_local"},
+		{"nothing", message(), "netfilter hook"},
+	} {
+		if got, err := hookName(tt.message); got != tt.want || err != nil {
+			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
+		}
+	}
+	for name, bad := range map[string][]byte{
+		"too short": {2, 0}, "attribute longer than the message": {2, 0, 0, 0, 0xff, 0, 4, 0},
+	} {
+		if got, err := hookName(bad); err == nil {
+			t.Errorf("%s: %q, want an error", name, got)
+		}
+	}
+}
+
+// TestReadDump: only a dump that the kernel calls complete has an answer.
+func TestReadDump(t *testing.T) {
+	minus := func(e unix.Errno) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(-int32(e))) }
+	for _, tt := range []struct {
+		name string
+		m    syscall.NetlinkMessage
+		want int // messages
+		done bool
+		err  error
+	}{
+		{"hook, without our number", syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: getHooks}, Data: message()}, 1, false, nil},
+		{"end", syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.NLMSG_DONE}, Data: minus(0)}, 0, true, nil},
+		{"end with an error", syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.NLMSG_DONE}, Data: minus(unix.ENOMEM)}, 0, true, unix.ENOMEM},
+		{"error", syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.NLMSG_ERROR}, Data: minus(unix.EINVAL)}, 0, true, unix.EINVAL},
+		{"end cut short", syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: unix.NLMSG_DONE}}, 0, true, errShort},
+		{"interrupted", syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: getHooks, Flags: unix.NLM_F_DUMP_INTR}}, 0, true, netlink.ErrDumpInterrupted},
+	} {
+		var all [][]byte
+		if done, err := readDump(tt.m, &all); done != tt.done || !errors.Is(err, tt.err) || len(all) != tt.want {
+			t.Errorf("%s: %t, %v, %d messages; want %t, %v, %d", tt.name, done, err, len(all), tt.done, tt.err, tt.want)
+		}
+	}
+	for _, kind := range []uint16{unix.NLMSG_NOOP, unix.NLMSG_OVERRUN, unix.NLMSG_ERROR} { // the last: with code 0
+		var all [][]byte
+		if _, err := readDump(syscall.NetlinkMessage{Header: syscall.NlMsghdr{Type: kind}, Data: minus(0)}, &all); err == nil {
+			t.Errorf("type %d: no error", kind)
+		}
+	}
+}
+
+func TestProtocolRules(t *testing.T) {
+	inNew(t, func(ns *nstest.NS) {
+		for _, tt := range []struct {
+			name string
+			edit func(*netlink.Rule)
+			want string
+		}{
+			{"by source", func(r *netlink.Rule) { r.Src = ipNet(prefix("192.0.2.0/24")) }, ""},
+			{"by protocol", func(r *netlink.Rule) { r.IPProto = 41 }, "routing rule 77, which chooses by protocol or port"},
+			{"by port", func(r *netlink.Rule) { r.Dport = netlink.NewRulePortRange(7, 9) }, "routing rule 77, which chooses by protocol or port"},
+		} {
+			rule := netlink.NewRule()
+			rule.Priority, rule.Table = 77, unix.RT_TABLE_MAIN
+			tt.edit(rule)
+			if err := netlink.RuleAdd(rule); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := seenBy(t, ns, protocolRules); got != tt.want || err != nil {
+				t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
+			}
+			if err := netlink.RuleDel(rule); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestIPsecPolicies(t *testing.T) {
+	inNew(t, func(ns *nstest.NS) {
+		check := func(when, want string) {
+			t.Helper()
+			if got, err := seenBy(t, ns, ipsecPolicies); got != want || err != nil {
+				t.Errorf("%s: %q, %v; want %q", when, got, err, want)
+			}
+		}
+		check("before", "")
+		for dir, want := range map[netlink.Dir]string{
+			netlink.XFRM_DIR_IN: "", netlink.XFRM_DIR_OUT: "IPsec policies for output (1)",
+		} {
+			policy := &netlink.XfrmPolicy{Dir: dir, Src: ipNet(prefix("192.0.2.1/32")), Dst: ipNet(prefix("192.0.2.2/32"))}
+			if err := netlink.XfrmPolicyAdd(policy); err != nil {
+				t.Fatal(err)
+			}
+			check(dir.String(), want)
+			if err := netlink.XfrmPolicyDel(policy); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check("after", "")
+		setDefaultPolicy(t, policyBlock)
+		check("blocked by default", "the default IPsec policy, which blocks output")
+		setDefaultPolicy(t, 2) // XFRM_USERPOLICY_ACCEPT
+		check("accepted by default", "")
+	})
+}
+
+// setDefaultPolicy says what becomes of packets to which no policy applies.
+func setDefaultPolicy(t *testing.T, out byte) {
+	t.Helper()
+	request := nl.NewNetlinkRequest(getDefaultPolicy-1, unix.NLM_F_ACK) // XFRM_MSG_SETDEFAULT
+	request.AddRawData([]byte{0, 0, out, 0})
+	if _, err := request.Execute(unix.NETLINK_XFRM, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCgroupDir(t *testing.T) {
+	const (
+		v1    = "35 31 0:33 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n"
+		whole = "41 31 0:38 / /sys/fs/cgroup rw,relatime shared:7 - cgroup2 cgroup2 rw\n"
+		part  = "41 31 0:38 /system.slice /mnt/part rw - cgroup2 cgroup2 rw\n"
+	)
+	for _, tt := range []struct{ name, groups, mounts, want string }{
+		{"root", "0::/\n", v1 + whole, "/sys/fs/cgroup"},
+		{"beside the older kind", "8:pids:/x\n0::/user.slice/a b\n", v1 + whole, "/sys/fs/cgroup/user.slice/a b"},
+		{"part of it is mounted", "0::/system.slice/six.service\n", part, "/mnt/part/six.service"},
+		{"the mounted part itself", "0::/system.slice\n", part, "/mnt/part"},
+		{"never mounted on this machine", "8:pids:/x\n", v1, ""},
+		{"not mounted here", "0::/x\n", v1, "?"},
+		{"another part is mounted", "0::/system.slices/x\n", part, "?"},
+		{"outside the namespace", "0::/../x\n", whole, "?"},
+	} {
+		got, err := cgroupDir(tt.groups, tt.mounts)
+		if errors.Is(err, errCgroupHidden) {
+			got = "?"
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// TestCgroupPrograms attaches a program to a cgroup, and finds it in the cgroup
+// below.
+func TestCgroupPrograms(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "cgroup2", 0, ""); errors.Is(err, unix.EPERM) {
+		t.Skipf("needs the machine's own root: mount cgroup2: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	parent := filepath.Join(dir, "sixin4-"+filepath.Base(filepath.Dir(dir)))
+	child := filepath.Join(parent, "child")
+	for _, d := range []string{parent, child} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(d)
+	}
+	if seen, err := programsOf(child); len(seen) != 0 || err != nil {
+		t.Errorf("before: %q, %v", seen, err)
+	}
+	attach(t, parent)
+	if seen, err := programsOf(child); len(seen) != 1 || seen[0] != "BPF egress programs of cgroup "+child+" (1)" || err != nil {
+		t.Errorf("with a program: %q, %v", seen, err)
+	}
+	if seen, err := programsOf(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no such cgroup: %q, %v", seen, err)
+	}
+}
+
+// attach gives a cgroup an egress program that lets everything pass.
+func attach(t *testing.T, cgroup string) {
+	t.Helper()
+	const load, attach, cgroupSKB = 5, 8, 8 // BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_PROG_TYPE_CGROUP_SKB
+	bpf := func(command uintptr, attr unsafe.Pointer, size uintptr) int {
+		t.Helper()
+		r, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attr), size)
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		return int(r)
+	}
+	code := [2]uint64{0x1_0000_00b7, 0x95} // r0 = 1; exit
+	if *(*byte)(unsafe.Pointer(&code[1])) != 0x95 {
+		t.Fatal("the program is written for little-endian machines")
+	}
+	licence := [4]byte{'M', 'I', 'T'}
+	program := struct {
+		kind, length    uint32
+		code, licence   *byte
+		level, logSize  uint32
+		log             uint64
+		version, flags  uint32
+		name            [16]byte
+		device, expects uint32
+	}{kind: cgroupSKB, length: 2, code: (*byte)(unsafe.Pointer(&code[0])), licence: &licence[0], expects: bpfInetEgress}
+	fd := bpf(load, unsafe.Pointer(&program), unsafe.Sizeof(program))
+	defer unix.Close(fd)
+	target, err := unix.Open(cgroup, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(target)
+	to := struct{ target, program, kind, flags uint32 }{uint32(target), uint32(fd), bpfInetEgress, 0}
+	bpf(attach, unsafe.Pointer(&to), unsafe.Sizeof(to))
+}
