@@ -110,7 +110,9 @@ func newNegotiated(cfg config.Connect, env Env) (t *negotiated, err error) {
 	if err := (hook.Variable{Name: "TSP_TUNNEL_INTERFACE", Value: t.name}).Check(); err != nil {
 		return nil, cfg.Invalid(config.Name, "letters, digits, '-', '_' and '.' only: scripts are told this name")
 	}
-	t.client, err = client.New(clientConfig(cfg, t.env, newNetwork(t, cfg), t))
+	c := clientConfig(cfg, t.env, newNetwork(t, cfg), t)
+	c.Observe = t.observe
+	t.client, err = client.New(c)
 	return t, err
 }
 
@@ -172,8 +174,16 @@ func (t *negotiated) Up(ctx context.Context, l *client.Lease) error {
 		return err
 	}
 	t.lease.Store(l)
-	t.first()
 	return nil
+}
+
+// observe hears from the client what happens. When it says that a tunnel is up, its
+// status says so too, which those who wait for our ready line may ask for.
+func (t *negotiated) observe(e client.Event) {
+	t.env.tell().Event(e)
+	if _, up := e.(client.Up); up {
+		t.first()
+	}
 }
 
 // pretend is become for a tunnel whose end is another host: there is nothing here
