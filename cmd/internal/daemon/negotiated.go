@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -214,69 +213,6 @@ func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
 	return p.Run(ctx)
 }
 
-// shapeOf is what the tunnel of a lease looks like. The far end gets a route of
-// its own, so that it can be asked even when nothing else goes into the tunnel.
-func (t *negotiated) shapeOf(l *client.Lease) (shape, error) {
-	if l.Tunnel.Type != tsp.V6V4 {
-		return shape{}, fmt.Errorf("the broker gave a tunnel of type %s, which this version cannot carry", l.Tunnel.Type)
-	}
-	s := shape{local: l.Local, limit: t.limit(l.Tunnel), wireMTU: usualWireMTU}
-	if t.cfg.Local.IsValid() {
-		s.local = t.cfg.Local
-	}
-	if route, err := t.env.host().RouteTo(l.Tunnel.Server4); err == nil {
-		s.wireMTU, s.linkMTU = encap.WireMTU(route.MTU), route.LinkMTU
-	}
-	s.mtu = t.autoMTU(s.wireMTU, s.limit)
-	s.peers = []PlannedPeer{{
-		Remote:   l.Tunnel.Server4,
-		Prefixes: []netip.Prefix{everything},
-		MTU:      s.mtu,
-	}}
-	s.addresses = []netip.Prefix{linkLocal(s.local)}
-	if l.Tunnel.Prefix.IsValid() {
-		s.delegated = []netip.Prefix{l.Tunnel.Prefix}
-	}
-	if t.cfg.Script == "" {
-		s.addresses = append(s.addresses, single(l.Tunnel.Client6))
-		s.routes, s.spare = t.routes(l.Tunnel)
-	}
-	return s, nil
-}
-
-var (
-	everything    = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	globalUnicast = netip.MustParsePrefix("2000::/3") // all that is allocated (RFC 4291, Section 2.4)
-)
-
-func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
-
-// limit is the largest MTU of a tunnel that is to follow the way to the broker.
-func (t *negotiated) limit(of *tsp.Tunnel) encap.TunMTU {
-	limit := encap.TunMTU(of.MTU)
-	if t.env.Classic && (limit == 0 || limit > encap.MinTunMTU) {
-		limit = encap.MinTunMTU // as the template scripts of old set it
-	}
-	return limit
-}
-
-// routes are those into the tunnel. The scripts of old replaced the default route
-// and added the half of all addresses that is in use; this stays out of the way of
-// another default route, and wins over it.
-func (t *negotiated) routes(of *tsp.Tunnel) (routes, spare []netip.Prefix) {
-	routes = []netip.Prefix{single(of.Server6)}
-	if of.Keepalive != 0 && of.KeepaliveTo != of.Server6 {
-		routes = append(routes, single(of.KeepaliveTo))
-	}
-	switch {
-	case t.cfg.NoRoute:
-		return routes, nil
-	case t.env.Classic:
-		return append(routes, globalUnicast), []netip.Prefix{everything}
-	}
-	return append(routes, everything), nil
-}
-
 func (t *negotiated) printReady() error {
 	l := t.lease.Load()
 	if l == nil {
@@ -285,15 +221,6 @@ func (t *negotiated) printReady() error {
 	line := readyLine(t.name, t.now.Load(), l.Tunnel)
 	_, err := fmt.Fprintln(t.env.Out, line)
 	return err
-}
-
-func readyLine(name string, s *shape, of *tsp.Tunnel) string {
-	line := fmt.Sprintf("ready: %s %s %s -> %s address %s mtu %d",
-		name, of.Type, s.local, of.Server4, of.Client6, s.mtu)
-	if of.Prefix.IsValid() {
-		line += " prefix " + of.Prefix.String()
-	}
-	return line
 }
 
 func (t *negotiated) status() control.Tunnel {
@@ -313,82 +240,4 @@ func (t *negotiated) status() control.Tunnel {
 		s.State, s.Reason = string(now.State), now.Reason
 	}
 	return s
-}
-
-// clientConfig is what the client of the broker is told.
-func clientConfig(cfg config.Connect, env Env, n client.Network, p client.Path) client.Config {
-	c := client.Config{
-		Method: cfg.Auth, User: cfg.User, Password: cfg.Password.Reveal(),
-		Request:    request(cfg),
-		Transport:  transports[cfg.Transport],
-		GiveUp:     env.GiveUp,
-		Once:       cfg.Once,
-		RetryDelay: cfg.RetryDelay, RetryMax: cfg.RetryMax,
-		AlwaysSame: cfg.AlwaysSame,
-		Memory:     memory{cfg.LastServer, cfg.BrokerList},
-		Network:    n, Path: p,
-		Observe: env.tell().Event,
-		Trace:   env.Trace,
-		Logger:  env.Logger,
-	}
-	if cfg.Once {
-		c.GiveUp = client.Always
-	}
-	for _, s := range cfg.Servers {
-		c.Servers = append(c.Servers, client.Server{Host: s.Host, Port: s.Port})
-	}
-	return c
-}
-
-var transports = map[string]client.Transport{
-	config.TransportAuto: client.Auto, config.TransportUDP: client.UDP, config.TransportTCP: client.TCP,
-}
-
-// request is what the broker is asked for. Until there is a way through NAT, a
-// tunnel that may be of any type has to be one of protocol 41.
-func request(cfg config.Connect) tsp.Request {
-	r := tsp.Request{Type: tsp.V6V4, Proxy: cfg.Proxy, Client: cfg.Local, Keepalive: cfg.Keepalive}
-	if cfg.Proxy {
-		r.Keepalive = 0 // we could not ask
-	}
-	if cfg.Router {
-		r.Router = &tsp.Router{PrefixLen: cfg.PrefixLength, DNS: cfg.ReverseDNS}
-	}
-	return r
-}
-
-// tryOnce negotiates, prints what came of it, and keeps nothing. It needs no
-// privilege.
-func tryOnce(ctx context.Context, cfg config.Connect, env Env) error {
-	t := &negotiated{tunnel: newTunnel(connectSettings(cfg), env), cfg: cfg}
-	t.name = cfg.Name
-	if t.name == "" {
-		t.name = "-"
-	}
-	var once printer
-	once.t = t
-	c, err := client.New(clientConfig(cfg, t.env, newNetwork(t, cfg), &once))
-	if err != nil {
-		return err
-	}
-	return errors.Join(leaseError(c.Run(ctx)), once.err)
-}
-
-// printer is a Path that only prints the lease.
-type printer struct {
-	t   *negotiated
-	err error
-}
-
-func (p *printer) Up(_ context.Context, l *client.Lease) error {
-	s, err := p.t.shapeOf(l)
-	if err == nil {
-		_, p.err = fmt.Fprintln(p.t.env.Out, readyLine(p.t.name, &s, l.Tunnel))
-	}
-	return err
-}
-
-func (p *printer) Watch(ctx context.Context, _ *client.Lease) error {
-	<-ctx.Done()
-	return nil
 }
