@@ -24,6 +24,11 @@ make user namespaces.`
 const microHelp = `Measure nanoseconds and allocations per packet of each step of a packet's way, in
 this process and without the kernel. No privilege is needed.`
 
+const connectBenchHelp = `Measure the time from the start of sixin4 connect to a usable tunnel: to its ready
+line, and to the first echo request that comes back through the tunnel. The broker
+and the far end are in the next network namespace. Root is needed, or a system that
+lets ordinary users make user namespaces.`
+
 const demoHelp = `Show a tunnel working: two hosts, which are network namespaces made for it, a
 tunnel between them, a ping, a transfer each way and the counters. It takes under
 30 seconds and leaves nothing behind. Root is needed, or a system that lets
@@ -34,11 +39,11 @@ func newBench() *cobra.Command {
 		Use:     "bench",
 		Short:   "Measure the tunnel",
 		Long:    benchHelp,
-		Example: "  sixin4 bench pair --quick\n  sixin4 bench micro",
+		Example: "  sixin4 bench pair --quick\n  sixin4 bench connect\n  sixin4 bench micro",
 		Args:    cobra.ArbitraryArgs,
 		RunE:    parent,
 	}
-	cmd.AddCommand(newBenchPair(), newBenchMicro())
+	cmd.AddCommand(newBenchPair(), newBenchConnect(), newBenchMicro())
 	return cmd
 }
 
@@ -78,6 +83,29 @@ func checkPair(cfg bench.PairConfig, gro string) error {
 		return usage("--gro %s: off, on or both", gro)
 	}
 	return nil
+}
+
+func newBenchConnect() *cobra.Command {
+	var cfg bench.ConnectConfig
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "connect",
+		Short:   "Time from start to a usable tunnel, with a broker in the next namespace",
+		Long:    connectBenchHelp,
+		Example: "  sixin4 bench connect\n  sixin4 bench connect --rounds 25 --json > connect.json",
+		Args:    noArgs,
+		PreRunE: func(*cobra.Command, []string) error { return checkRounds(cfg.Rounds) },
+		RunE: inNamespaces(func(cmd *cobra.Command) error {
+			cfg.Progress = cmd.ErrOrStderr()
+			report, err := bench.Connect(cmd.Context(), cfg)
+			return writeReport(cmd, report, err, asJSON)
+		}),
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Rounds, "rounds", 0, "measure everything `N` times (default 9, or 3 with --quick)")
+	f.BoolVar(&cfg.Quick, "quick", false, "coarser, about two seconds")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
 }
 
 func newBenchMicro() *cobra.Command {
