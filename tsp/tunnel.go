@@ -316,6 +316,9 @@ func (t *Tunnel) checkExtras() error {
 // The error wraps [ErrBadTunnel].
 func (t *Tunnel) Conflict(own []netip.Prefix) error {
 	given := []netip.Prefix{netip.PrefixFrom(t.Client6, 128), netip.PrefixFrom(t.Server6, 128)}
+	if t.KeepaliveTo.IsValid() {
+		given = append(given, netip.PrefixFrom(t.KeepaliveTo, 128)) // it will be routed into the tunnel
+	}
 	if t.Prefix.IsValid() {
 		given = append(given, t.Prefix)
 	}

@@ -171,6 +171,19 @@ func TestConflict(t *testing.T) {
 	}
 }
 
+// TestConflictOfKeepalive: whom to ask is routed into the tunnel as well.
+func TestConflictOfKeepalive(t *testing.T) {
+	offer, lan := goodRouter(), netip.MustParsePrefix("2001:db8:cc::/64")
+	offer.Keepalive, offer.KeepaliveTo = time.Minute, lan.Addr().Next()
+	if err := offer.Conflict([]netip.Prefix{lan}); !errors.Is(err, tsp.ErrBadTunnel) {
+		t.Errorf("the LAN's router is to be asked: %v", err)
+	}
+	offer.Keepalive, offer.KeepaliveTo = 0, netip.Addr{}
+	if err := offer.Conflict([]netip.Prefix{lan}); err != nil {
+		t.Errorf("nobody is to be asked: %v", err)
+	}
+}
+
 func TestParseRequestCodes(t *testing.T) {
 	const host = `<tunnel action="create" type="v6v4" proxy="no"><client><address type="ipv4">192.0.2.2</address>` +
 		`<keepalive interval="30"><address type="ipv6">::</address></keepalive>` +

@@ -2,9 +2,7 @@ package main
 
 import (
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -94,7 +92,7 @@ func connect(cmd *cobra.Command, raw config.Raw, flags connectFlags) error {
 	for _, warning := range cfg.Warnings {
 		env.Logger.Warn(warning)
 	}
-	signal.Ignore(syscall.SIGPIPE) // who reads the log may go away; the tunnel stays
+	program.IgnorePipe() // who reads the log may go away; the tunnel stays
 	return daemon.Connect(cmd.Context(), cfg, env)
 }
 

@@ -411,3 +411,55 @@ func TestConnectProxy(t *testing.T) {
 	p.stop()
 	sameAs(t, b.topo.A, before)
 }
+
+// TestConnectDownFails: a command that cannot take down is told of, and is run again
+// by the next start, once.
+func TestConnectDownFails(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{})
+	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+	out := b.dir + "/out"
+	p := b.connect("--on-down", "echo down >>"+out+"; exit 3")
+	p.ready()
+	p.signal(syscall.SIGTERM)
+	if code := p.code(); code != exit.Failure || !strings.Contains(p.stderr.text(), "exit status 3") {
+		t.Errorf("exit status %d, want %d and the reason:\n%s", code, exit.Failure, p.stderr.text())
+	}
+	for range 2 {
+		p = b.connect()
+		p.ready()
+		p.stop()
+	}
+	if text, err := os.ReadFile(out); err != nil || string(text) != "down\ndown\n" {
+		t.Errorf("%q, %v; want it run twice", text, err)
+	}
+}
+
+// TestConnectSetupFailsLater: a second lease with another address cannot be set up;
+// the first one is set up again, and nothing of the second is left.
+func TestConnectSetupFailsLater(t *testing.T) {
+	b := brokerAt(t, tsptest.Config{Users: map[string]string{"alice": "secret"}})
+	second := netip.MustParseAddr("2001:db8:1000::3")
+	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+	t.Setenv("SIXIN4_PASSWORD", "secret")
+	out := b.dir + "/out"
+	p := b.connect("--user", "alice", "--on-down", "echo down $TSP_CLIENT_ADDRESS_IPV6 >>"+out,
+		"--on-up", "echo up $TSP_CLIENT_ADDRESS_IPV6 >>"+out+"; case $TSP_CLIENT_ADDRESS_IPV6 in *3) exit 1;; esac")
+	p.ready()
+	before := dump(t, b.topo.A)
+	b.broker.Change(func(c *tsptest.Config) {
+		c.Answer = func(r *tsp.Request, from netip.Addr) (*tsp.Tunnel, error) {
+			o, err := b.offer(r, from)
+			o.Client6 = second
+			return o, err
+		}
+	})
+	// The far end is silent, so there will be another session.
+	p.await(p.stderr, "no lease")
+	sameAs(t, b.topo.A, before)
+	p.stop()
+	const full = "2001:0db8:1000:0000:0000:0000:0000:000"
+	want := "up " + full + "2\ndown " + full + "2\nup " + full + "3\ndown " + full + "3\nup " + full + "2\ndown " + full + "2\n"
+	if text, err := os.ReadFile(out); err != nil || string(text) != want {
+		t.Errorf("the commands saw\n%s, %v, want\n%s", text, err, want)
+	}
+}

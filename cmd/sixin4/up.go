@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"os/signal"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -89,7 +87,7 @@ func up(cmd *cobra.Command, raw config.Raw, flags upFlags) error {
 		SocketDirs: program.SocketDirs(),
 	}
 	if !flags.dryRun {
-		signal.Ignore(syscall.SIGPIPE) // who reads the log may go away; the tunnel stays
+		program.IgnorePipe() // who reads the log may go away; the tunnel stays
 		return daemon.Up(cmd.Context(), cfg, env)
 	}
 	plan, err := daemon.NewPlan(cfg, env)

@@ -11,8 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/daemon"
@@ -23,7 +21,7 @@ import (
 func main() {
 	ctx, stop := program.UntilSignal(context.Background())
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // who reads the transcript may go away; the tunnel stays
+	program.IgnorePipe() // who reads the transcript may go away; the tunnel stays
 	p := process{
 		stdout:   &locked{w: os.Stdout},
 		stderr:   &locked{w: os.Stderr},

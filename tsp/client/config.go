@@ -185,6 +185,10 @@ type Lease struct {
 
 	Since time.Time // accepted
 	Renew time.Time // when a new session starts; zero for never
+
+	// source is what Network.Source said when the session began. It is not Local where
+	// routes depend on more than the destination.
+	source netip.Addr
 }
 
 // anonymous reports whether a new session would be somebody else's.

@@ -1,8 +1,10 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"syscall"
 
 	"sixin4/tsp"
 	"sixin4/tsp/sasl"
@@ -58,8 +60,16 @@ func (e *Error) Permanent() bool {
 	if status := e.status(); status != nil {
 		return slices.Contains(final, status.Code)
 	}
-	return e.Stage == Offer || e.Stage == Setup || errors.Is(e.Err, sasl.ErrNoMechanism) || errors.Is(e.Err, sasl.ErrAuth) ||
+	return e.Stage == Offer || e.Stage == Setup && !e.passing() || errors.Is(e.Err, sasl.ErrNoMechanism) || errors.Is(e.Err, sasl.ErrAuth) ||
 		errors.Is(e.Err, errCredentials)
+}
+
+// passing reports whether it may be that only the network of this host is on its way up
+// or down.
+func (e *Error) passing() bool {
+	return slices.ContainsFunc([]error{
+		context.DeadlineExceeded, syscall.EADDRNOTAVAIL, syscall.ENETDOWN, syscall.ENETUNREACH, syscall.EHOSTUNREACH,
+	}, func(cause error) bool { return errors.Is(e.Err, cause) })
 }
 
 // errCredentials marks what a mechanism does not take.

@@ -3,6 +3,7 @@ package client_test
 import (
 	"errors"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -100,6 +101,8 @@ var failures = []failure{
 		change: func(w *world, _ *client.Config) { w.ownErr = errNoTUN }},
 	{name: "this host cannot", stage: client.Setup, permanent: true, is: errNoTUN,
 		change: func(w *world, _ *client.Config) { w.fail = errNoTUN }},
+	{name: "this host cannot yet", stage: client.Setup, is: syscall.EADDRNOTAVAIL,
+		change: func(w *world, _ *client.Config) { w.fail = syscall.EADDRNOTAVAIL }},
 }
 
 var errNoTUN = errors.New("no TUN")

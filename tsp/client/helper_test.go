@@ -33,6 +33,7 @@ type host struct {
 
 	mu     sync.Mutex
 	self   netip.Addr // invalid: no route to anywhere
+	routed netip.Addr // what Source says instead of self, as where routes depend on ports
 	own    []netip.Prefix
 	ownErr error
 	names  map[string][]netip.Addr // nil entry: looking it up hangs
@@ -94,6 +95,9 @@ func (h *host) Source(netip.Addr) (netip.Addr, error) {
 	defer h.mu.Unlock()
 	if !h.self.IsValid() {
 		return h.self, syscall.ENETUNREACH
+	}
+	if h.routed.IsValid() {
+		return h.routed, nil
 	}
 	return h.self, nil
 }

@@ -53,7 +53,7 @@ func (r *run) follow() bool {
 		}
 		r.publish(reasonOffline)
 		return r.try == nil
-	case r.bound() && now != r.lease.Local:
+	case r.bound() && now != r.lease.Local && now != r.lease.source:
 		r.log.Info(reasonMoved, "old", r.lease.Local.String(), "new", now.String())
 		r.cfg.Observe(AddressChanged{Old: r.lease.Local, New: now})
 		r.vigil.stop()

@@ -52,15 +52,18 @@ func TestUnimportantChange(t *testing.T) {
 		name     string
 		announce netip.Addr
 		move     netip.Addr
+		routed   netip.Addr
 	}{
-		{"another interface", netip.Addr{}, selfAddr},
-		{"the tunnel ends elsewhere", netip.MustParseAddr("198.51.100.8"), otherAddr},
+		{"another interface", netip.Addr{}, selfAddr, netip.Addr{}},
+		{"the tunnel ends elsewhere", netip.MustParseAddr("198.51.100.8"), otherAddr, netip.Addr{}},
+		{"routes by port", netip.Addr{}, selfAddr, netip.MustParseAddr("198.51.100.9")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {
 				b := w.broker(brokerAddr, tsptest.Config{})
 				c := w.config()
 				c.Request.Client = tt.announce
+				w.routed = tt.routed
 				w.start(c)
 				await[client.Up](w)
 				for range 100 {

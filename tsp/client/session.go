@@ -37,6 +37,7 @@ func (a *attempt) ask(ctx context.Context, where place) (*Lease, error) {
 		l.conn.Close()
 		return nil, err
 	}
+	lease.source = source
 	return lease, nil
 }
 

@@ -66,18 +66,24 @@ func tryOnce(ctx context.Context, cfg config.Connect, env Env) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(leaseError(c.Run(ctx)), once.err)
+	err = errors.Join(leaseError(c.Run(ctx)), once.err)
+	if err == nil && !once.printed {
+		return errors.New("stopped before there was a tunnel")
+	}
+	return err
 }
 
 // printer is a Path that only prints the lease.
 type printer struct {
-	t   *negotiated
-	err error
+	t       *negotiated
+	printed bool
+	err     error
 }
 
 func (p *printer) Up(_ context.Context, l *client.Lease) error {
 	s, err := p.t.shapeOf(l)
 	if err == nil {
+		p.printed = true
 		_, p.err = fmt.Fprintln(p.t.env.Out, readyLine(p.t.name, &s, l.Tunnel))
 	}
 	return err

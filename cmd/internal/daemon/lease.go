@@ -55,14 +55,20 @@ func (t *negotiated) limit(of *tsp.Tunnel) encap.TunMTU {
 	return limit
 }
 
+// farEnd are the addresses of the far end, each as a prefix.
+func farEnd(of *tsp.Tunnel) []netip.Prefix {
+	ends := []netip.Prefix{single(of.Server6)}
+	if of.Keepalive != 0 && of.KeepaliveTo != of.Server6 {
+		ends = append(ends, single(of.KeepaliveTo))
+	}
+	return ends
+}
+
 // routes are those into the tunnel. The scripts of old replaced the default route
 // and added the half of all addresses that is in use; this stays out of the way of
 // another default route, and wins over it.
 func (t *negotiated) routes(of *tsp.Tunnel) (routes, spare []netip.Prefix) {
-	routes = []netip.Prefix{single(of.Server6)}
-	if of.Keepalive != 0 && of.KeepaliveTo != of.Server6 {
-		routes = append(routes, single(of.KeepaliveTo))
-	}
+	routes = farEnd(of)
 	switch {
 	case t.cfg.NoRoute:
 		return routes, nil

@@ -50,13 +50,14 @@ func Connect(ctx context.Context, cfg config.Connect, env Env) (err error) {
 	}
 	defer t.close(&err)
 	t.announce()
-	steps := []func() error{t.setup.begin, t.openDevice, t.openControl}
+	steps := []func() error{func() error { return t.setup.begin(ctx) }, t.openDevice, t.openControl}
 	for _, step := range steps {
 		if err := step(); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	return serve(ctx, t.tasks(ctx), t.printReady)
+	err = serve(ctx, t.tasks(ctx), t.printReady)
+	return errors.Join(err, t.ended)
 }
 
 // tasks are those of every tunnel, and the client. Packets flow until the client
@@ -67,7 +68,8 @@ func (t *negotiated) tasks(ctx context.Context) []Task {
 	tasks := []Task{newTask("tsp", func(ctx context.Context, ready func()) error {
 		defer stop()
 		err := t.runClient(ctx, ready)
-		return errors.Join(err, t.setup.takeDown())
+		t.ended = t.setup.takeDown()
+		return err
 	})}
 	others := t.tunnel.tasks()
 	if t.cfg.Proxy {
@@ -95,6 +97,8 @@ type negotiated struct {
 	setup    setup
 	stateDir string                       // absolute
 	lease    atomic.Pointer[client.Lease] // the one that the tunnel looks like
+	taken    []string                     // names that other processes use
+	ended    error                        // what could not be taken down; set when serve has returned
 	first    func()                       // called when packets can flow
 }
 

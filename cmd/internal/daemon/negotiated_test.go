@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/exit"
+	"sixin4/cmd/internal/state"
 	"sixin4/encap"
 	"sixin4/tsp"
 	"sixin4/tsp/client"
@@ -255,5 +257,44 @@ func TestLimit(t *testing.T) {
 		if got := n.limit(&tsp.Tunnel{MTU: tt.mtu}); got != tt.want {
 			t.Errorf("MTU %d, classic %v: limit %d, want %d", tt.mtu, tt.classic, got, tt.want)
 		}
+	}
+}
+
+// choosyHost gives the first of its names that is not taken.
+type choosyHost struct{ fakeHost }
+
+func (h *choosyHost) FreeName(base string, taken func(string) bool) (string, error) {
+	for i := range 9 {
+		if name := fmt.Sprint(base, i); !taken(name) {
+			return name, nil
+		}
+	}
+	return "", io.ErrUnexpectedEOF
+}
+
+// TestNameOfAnother: the state file of a name belongs to another process that has no
+// interface yet; an automatic name is another one then, one that was given is an error.
+func TestNameOfAnother(t *testing.T) {
+	dir := t.TempDir()
+	begin := func(pairs ...string) (*negotiated, error) {
+		env := Env{fake: &choosyHost{}, SocketDirs: []string{dir}, Logger: slog.New(slog.DiscardHandler)}
+		n, err := newNegotiated(asked(t, pairs...), env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := n.undo.Undo(); err != nil {
+				t.Error(err)
+			}
+		})
+		return n, n.setup.begin(t.Context())
+	}
+	for _, want := range []string{"sixin4-0", "sixin4-1", "sixin4-2"} {
+		if n, err := begin(); err != nil || n.name != want || filepath.Base(n.socket) != want+".sock" {
+			t.Errorf("%s at %s, %v; want %s", n.name, n.socket, err, want)
+		}
+	}
+	if _, err := begin("name", "sixin4-1"); !errors.Is(err, state.ErrInUse) {
+		t.Errorf("a name that is in use: %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"slices"
 
 	"sixin4/cmd/internal/config"
 	"sixin4/tun/ifcfg"
@@ -57,21 +58,40 @@ func (n network) Source(to netip.Addr) (netip.Addr, error) {
 }
 
 // Own returns the networks that this host has without the broker's help: those
-// on the tunnel's interface are not among them, nor what lies in the prefix that
-// was delegated to us, as it may be on a LAN by now.
+// on the tunnel's interface are not among them, nor those on the LAN that the prefix
+// is for, nor what the broker has given us already, as it may be anywhere by now. With
+// --once they are none: nothing is going to be set up.
 func (n network) Own() ([]netip.Prefix, error) {
+	if n.t.cfg.Once {
+		return nil, nil
+	}
 	all, err := n.t.env.host().HostPrefixes(n.t.index())
 	if err != nil {
 		return nil, err
 	}
-	delegated := n.t.now.Load().delegated
+	foreign := all
+	if lan, err := net.InterfaceByName(n.t.cfg.LAN); err == nil {
+		if foreign, err = n.t.env.host().HostPrefixes(lan.Index); err != nil {
+			return nil, err
+		}
+	}
+	given := n.given()
 	own := make([]netip.Prefix, 0, len(all))
 	for _, p := range all {
-		if !inside(p, delegated) {
+		if slices.Contains(foreign, p) && !inside(p, given) {
 			own = append(own, p)
 		}
 	}
 	return own, nil
+}
+
+// given is what the broker gave by the lease that we have.
+func (n network) given() []netip.Prefix {
+	given := slices.Clone(n.t.now.Load().delegated)
+	if l := n.t.lease.Load(); l != nil {
+		given = append(given, single(l.Tunnel.Client6))
+	}
+	return given
 }
 
 // inside reports whether p is a part of one of them.

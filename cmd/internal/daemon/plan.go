@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -130,12 +131,13 @@ func (p *Plan) chooseName(cfg config.Config, env Env) (err error) {
 }
 
 // chooseName takes the name that was given, which must be free, or the first free
-// one, and the socket that was given, or the usual one of that name.
-func chooseName(set settings, env Env) (name, socket string, err error) {
+// one but those of avoid, and the socket that was given, or the usual one of that name.
+func chooseName(set settings, env Env, avoid ...string) (name, socket string, err error) {
 	if name = set.Name; name == "" {
 		name, err = env.host().FreeName(namePrefix, func(name string) bool {
 			// Another network namespace may share the directory of the sockets.
-			return set.Socket == "" && control.Alive(control.Path(env.SocketDirs, name))
+			return slices.Contains(avoid, name) ||
+				set.Socket == "" && control.Alive(control.Path(env.SocketDirs, name))
 		})
 	} else {
 		err = checkFree(set, env)

@@ -29,23 +29,48 @@ type setup struct {
 const teardownTime = 2 * time.Minute
 
 // begin takes the state file and undoes what an earlier run with this name was
-// killed before undoing. The file is beside the control socket: neither outlives
-// the host.
-func (s *setup) begin() (err error) {
+// killed before undoing, until ctx ends. The file is beside the control socket:
+// neither outlives the host. An automatic name whose file another process has is
+// that process's name: the next one is tried.
+func (s *setup) begin(ctx context.Context) error {
+	for {
+		err := s.open()
+		if !errors.Is(err, state.ErrInUse) || s.t.set.Name != "" {
+			if err != nil {
+				return socketError(err)
+			}
+			return s.leftovers(ctx)
+		}
+		s.t.taken = append(s.t.taken, s.t.name)
+		if s.t.name, s.t.socket, err = chooseName(s.t.set, s.t.env, s.t.taken...); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *setup) open() (err error) {
 	if s.t.stateDir, err = filepath.Abs(filepath.Dir(s.t.socket)); err != nil {
 		return err
 	}
-	path := filepath.Join(s.t.stateDir, s.t.name+".state")
-	if s.file, err = state.Open(path); err != nil {
-		return socketError(err)
+	if s.file, err = state.Open(filepath.Join(s.t.stateDir, s.t.name+".state")); err == nil {
+		s.t.undo.Push(s.file.Close)
 	}
-	s.t.undo.Push(s.file.Close)
+	return err
+}
+
+// leftovers undoes each record once: what fails now has failed before, or would fail
+// for ever.
+func (s *setup) leftovers(ctx context.Context) error {
 	left := s.file.Inherited()
 	if len(left) > 0 {
-		s.t.env.Logger.Warn("an earlier run was killed; undoing what it left", "name", s.t.name, "file", path)
+		s.t.env.Logger.Warn("an earlier run was killed; undoing what it left", "name", s.t.name, "directory", s.t.stateDir)
 	}
 	for _, e := range slices.Backward(left) {
-		if err := s.t.undoRecord(e.Record); err != nil {
+		err := s.t.undoRecord(ctx, e.Record)
+		if ctx.Err() != nil {
+			return nil // it stays on record
+		}
+		if err != nil {
 			s.t.env.Logger.Warn("not undone", "error", err)
 		}
 		if err := s.file.Remove(e.Token); err != nil {
@@ -55,28 +80,23 @@ func (s *setup) begin() (err error) {
 	return nil
 }
 
-func (t *negotiated) undoRecord(r state.Record) error {
+func (t *negotiated) undoRecord(ctx context.Context, r state.Record) error {
 	switch {
 	case r.Script != nil:
-		return takeDown(t.heard(r.Script.Hook()), r.Script.Variables)
+		ctx, cancel := context.WithTimeout(ctx, teardownTime)
+		defer cancel()
+		return t.heard(r.Script.Hook()).Run(ctx, r.Script.Variables)
 	case r.Route != nil:
 		return ifcfg.DeleteUnreachable(r.Route.Prefix)
 	}
 	return nil
 }
 
-// takeDown runs a script that undoes another. It has its own time: the context of
-// the tunnel has ended mostly.
-func takeDown(s hook.Script, vars []hook.Variable) error {
-	ctx, cancel := context.WithTimeout(context.Background(), teardownTime)
-	defer cancel()
-	return s.Run(ctx, vars)
-}
-
 // make calls become and sets up for of. What is set up already for the same
 // addresses inside the tunnel stays: only the outside has changed then, which is
-// no business of a script's, and taking it down would end connections.
-func (s *setup) make(ctx context.Context, of *tsp.Tunnel, become func() error) (err error) {
+// no business of a script's, and taking it down would end connections. When it fails,
+// the tunnel before is set up again as far as that goes.
+func (s *setup) make(ctx context.Context, of *tsp.Tunnel, become func() error) error {
 	if s.done != nil && sameInside(s.done, of) {
 		return become()
 	}
@@ -84,29 +104,51 @@ func (s *setup) make(ctx context.Context, of *tsp.Tunnel, become func() error) (
 	if err != nil {
 		return err
 	}
+	before, shape := s.done, *s.t.now.Load()
 	if err := s.takeDown(); err != nil {
 		s.t.env.Logger.Warn("not all of the tunnel before was taken down", "error", err)
 	}
-	before := *s.t.now.Load()
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.takeDown(), s.t.retreat(before))
-		}
-	}()
 	s.t.env.tell().Setup(vars, s.t.cfg.Script)
 	defer s.t.env.tell().Done()
-	if err := become(); err != nil {
-		return err
+	err = become()
+	if err == nil {
+		err = s.run(ctx, of)
 	}
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, s.takeDown(), s.t.retreat(shape))
+	if before != nil && s.t.now.Load().local.IsValid() {
+		err = errors.Join(err, s.run(ctx, before))
+	}
+	return err
+}
+
+// run runs everything that sets up for of.
+func (s *setup) run(ctx context.Context, of *tsp.Tunnel) error {
 	if err := s.delegate(of.Prefix); err != nil {
 		return err
 	}
 	for _, c := range s.t.commands() {
-		if err := s.run(ctx, c, of); err != nil {
+		if err := s.command(ctx, c, of); err != nil {
 			return err
 		}
 	}
 	s.done = of
+	return s.reach(of)
+}
+
+// reach sees to it that the far end can be asked also where a script made the routes.
+func (s *setup) reach(of *tsp.Tunnel) error {
+	if s.t.cfg.Script == "" || s.t.iface == nil {
+		return nil
+	}
+	for _, p := range farEnd(of) {
+		undo, err := s.t.addSpare(p)
+		if err := s.undo.Keep(undo, err); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -126,13 +168,20 @@ func (s *setup) takeDown() error {
 // delegate keeps packets for parts of the prefix that no LAN has from going back
 // into the tunnel, round and round. A script sees to that itself.
 func (s *setup) delegate(p netip.Prefix) error {
-	if !p.IsValid() || s.t.cfg.Script != "" {
+	if !p.IsValid() || s.t.cfg.Script != "" || s.t.cfg.Proxy {
 		return nil
 	}
-	if err := s.record(state.Record{Route: &state.Route{Prefix: p, Type: state.Unreachable}}); err != nil {
-		return err
+	var undo ifcfg.Undo
+	err := s.record(state.Record{Route: &state.Route{Prefix: p, Type: state.Unreachable}}, func() error {
+		if undo == nil {
+			return nil // it was not made
+		}
+		return undo()
+	})
+	if err == nil {
+		undo, err = ifcfg.AddUnreachable(p)
 	}
-	return s.undo.Keep(ifcfg.AddUnreachable(p))
+	return err
 }
 
 // command is what is run when a tunnel is made, and what when it is taken down;
@@ -159,26 +208,12 @@ func (t *negotiated) heard(s hook.Script) hook.Script {
 
 func isEmpty(s hook.Script) bool { return s.Path == "" && s.Command == "" }
 
-// run runs one command and has its undo ready before, as it may fail half way.
-func (s *setup) run(ctx context.Context, c command, of *tsp.Tunnel) error {
+// command runs one command and has its undo ready before, as it may fail half way.
+func (s *setup) command(ctx context.Context, c command, of *tsp.Tunnel) error {
 	if !isEmpty(c.down) {
-		vars, err := s.t.params(hook.Teardown, of).Variables()
-		if err != nil {
+		if err := s.prepare(c.down, of); err != nil {
 			return err
 		}
-		if err := s.record(state.Record{Script: &state.Script{
-			Path: c.down.Path, Command: c.down.Command, Dir: c.down.Dir, Variables: vars,
-		}}); err != nil {
-			return err
-		}
-		tried := false
-		s.undo.Push(func() error {
-			if tried {
-				return nil // it has failed, and said so; it would again
-			}
-			tried = true
-			return takeDown(c.down, vars)
-		})
 	}
 	if isEmpty(c.up) {
 		return nil
@@ -188,6 +223,22 @@ func (s *setup) run(ctx context.Context, c command, of *tsp.Tunnel) error {
 		return err
 	}
 	return c.up.Run(ctx, vars)
+}
+
+// prepare puts on record what takes the tunnel down. That has its own time: the
+// context of the tunnel has ended mostly.
+func (s *setup) prepare(down hook.Script, of *tsp.Tunnel) error {
+	vars, err := s.t.params(hook.Teardown, of).Variables()
+	if err != nil {
+		return err
+	}
+	return s.record(state.Record{Script: &state.Script{
+		Path: down.Path, Command: down.Command, Dir: down.Dir, Variables: vars,
+	}}, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), teardownTime)
+		defer cancel()
+		return down.Run(ctx, vars)
+	})
 }
 
 // params is what scripts are told. Their home, if none is given, is where the state
@@ -207,13 +258,23 @@ func (t *negotiated) params(op hook.Operation, of *tsp.Tunnel) hook.Params {
 	}
 }
 
-// record puts on file what is about to be done. The undo that takes it off again
-// goes on the stack first, so that it runs last.
-func (s *setup) record(r state.Record) error {
+// record puts on file what is about to be done, and undo on the stack. An undo that
+// fails is told once, as it would fail again, and stays on file for the next start.
+func (s *setup) record(r state.Record, undo ifcfg.Undo) error {
 	token, err := s.file.Add(r)
 	if err != nil {
 		return err
 	}
-	s.undo.Push(func() error { return s.file.Remove(token) })
+	told := false
+	s.undo.Push(func() error {
+		if told {
+			return nil
+		}
+		if err := undo(); err != nil {
+			told = true
+			return err
+		}
+		return s.file.Remove(token)
+	})
 	return nil
 }

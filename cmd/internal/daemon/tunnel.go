@@ -55,6 +55,7 @@ type tunnel struct {
 	now    atomic.Pointer[shape]
 	bound  netip.Addr // the local address of the wire
 	worn   worn       // what the interface has by our doing
+	claims claims     // to the pairs of outer addresses
 	seen   seen       // by the watch task
 
 	trouble atomic.Pointer[string] // why packets cannot flow at present, nil when they can
@@ -64,12 +65,13 @@ func newTunnel(set settings, env Env) *tunnel {
 	if env.Logger == nil {
 		env.Logger = slog.New(slog.DiscardHandler)
 	}
-	t := &tunnel{set: set, env: env, wire: wire.NewSwitch(), begun: make(chan struct{}), since: time.Now()}
+	t := &tunnel{set: set, env: env, wire: wire.NewSwitch(), begun: make(chan struct{}), since: time.Now(), claims: make(claims)}
 	t.now.Store(&shape{})
 	if set.Wire != config.WireRaw {
 		t.hopper = t.newFollower()
 	}
 	t.undo.Push(t.wire.Close)
+	t.undo.Push(t.claims.close)
 	return t
 }
 
@@ -176,19 +178,33 @@ func (t *tunnel) become(next shape) (err error) {
 	t.worn.add(put)
 	t.now.Store(&next)
 	t.noteTrouble("")
-	return t.worn.keepOnly(next)
+	t.claims.become(next, func(message string) { t.env.Logger.Warn(message, "name", t.name) })
+	if err := t.worn.keepOnly(next); err != nil { // too late to go back
+		t.env.Logger.Warn("something of the tunnel before is left", "name", t.name, "error", err)
+	}
+	return nil
 }
 
-// retreat makes the tunnel look like before again. Before the first shape that is
-// an interface without anything.
+// retreat makes the tunnel look like before again. Where that cannot be, as when it
+// was at an address that is gone, or there was nothing before, nothing is left of it
+// but the empty interface.
 func (t *tunnel) retreat(before shape) error {
 	if before.local.IsValid() && t.iface != nil {
-		return t.become(before)
+		if err := t.become(before); err == nil {
+			return nil
+		}
 	}
+	return t.strip()
+}
+
+// strip takes everything off the interface, and the wire away.
+func (t *tunnel) strip() error {
 	t.change.Lock()
 	defer t.change.Unlock()
-	t.now.Store(&before)
-	return t.worn.takeOff()
+	t.now.Store(&shape{})
+	t.conn.Store(nil)
+	t.bound = netip.Addr{}
+	return errors.Join(t.worn.takeOff(), t.wire.Set(nil))
 }
 
 // openWire opens what next needs of the network, or returns nil when what there

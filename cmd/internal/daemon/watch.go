@@ -33,10 +33,10 @@ func (t *tunnel) watch(ctx context.Context, ready func()) error {
 func (t *tunnel) refresh() {
 	t.change.Lock()
 	defer t.change.Unlock()
-	if t.engine == nil {
-		return // no lease yet
-	}
 	now := t.now.Load()
+	if !now.local.IsValid() {
+		return // no lease
+	}
 	if err := t.refreshTable(now); err != nil {
 		t.env.Logger.Warn("peer table not renewed", "error", err)
 	}
@@ -46,7 +46,6 @@ func (t *tunnel) refresh() {
 	}
 	t.noteTrouble(trouble)
 	if wireMTU != 0 && wireMTU != t.seen.wireMTU {
-		t.seen.wireMTU = wireMTU
 		t.followMTU(now, wireMTU)
 	}
 }
@@ -149,10 +148,17 @@ func (t *tunnel) noteTrouble(trouble string) {
 func (t *tunnel) followMTU(now *shape, wire encap.WireMTU) {
 	next := *now
 	next.wireMTU, next.mtu = wire, t.autoMTU(wire, now.limit)
+	next.peers = slices.Clone(now.peers)
+	for i, p := range next.peers {
+		if way, err := t.wayTo(p); err == nil {
+			next.peers[i].MTU = t.autoMTU(way, now.limit)
+		}
+	}
 	if err := t.setMTU(now.mtu, next.mtu, wire); err != nil {
 		t.env.Logger.Warn("MTU not changed", "error", err)
 		return
 	}
+	t.seen.wireMTU = wire
 	t.now.Store(&next)
 	t.env.Logger.Info("the MTU follows the way to the peer", "name", t.name, "mtu", int(next.mtu), "link-mtu", int(wire))
 }

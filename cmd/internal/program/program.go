@@ -39,6 +39,11 @@ func UntilSignal(ctx context.Context) (context.Context, func()) {
 	return ctx, cancel
 }
 
+// IgnorePipe makes a log that nobody reads any more an error of writing instead of
+// the end of the process. Other than signal.Ignore it leaves the signal alone in the
+// programs that are started from here.
+func IgnorePipe() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
+
 // Complain writes the lines of err to w, each after the name of the program.
 func Complain(w io.Writer, name string, err error) {
 	for line := range strings.Lines(err.Error()) {
