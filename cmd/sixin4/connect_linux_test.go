@@ -454,7 +454,7 @@ func TestConnectSetupFailsLater(t *testing.T) {
 		}
 	})
 	// The far end is silent, so there will be another session.
-	p.await(p.stderr, "no lease")
+	p.await(p.stderr, "no tunnel, will try again")
 	sameAs(t, b.topo.A, before)
 	p.stop()
 	const full = "2001:0db8:1000:0000:0000:0000:0000:000"

@@ -32,10 +32,11 @@ func (l *locked) Write(b []byte) (int, error) {
 // transcript shows a tunnel to people as the programs of old did. It is a
 // daemon.Teller. But for Line, its methods are for one goroutine at a time.
 type transcript struct {
-	out     io.Writer
-	verbose int
-	set     settings
-	log     *slog.Logger
+	scripted bool // a script is running that sets the tunnel up
+	out      io.Writer
+	verbose  int
+	set      settings
+	log      *slog.Logger
 
 	up      bool  // there is a tunnel
 	failure error // why there is none, nil when there was no attempt yet
@@ -115,6 +116,13 @@ func brokers(list []tsp.Broker) string {
 	return strings.Join(names, ", ")
 }
 
+// Around what a script prints. The scripts of old print these lines, and which script
+// they are, themselves.
+const (
+	scriptBegins = "--- Start of configuration script. ---"
+	scriptEnds   = "--- End of configuration script. ---"
+)
+
 // Setup shows what the script of the template directory is told. Without one the
 // program does what linux.sh did, and says so in the words of linux.sh.
 func (t *transcript) Setup(vars []hook.Variable, script string) {
@@ -124,8 +132,9 @@ func (t *transcript) Setup(vars []hook.Variable, script string) {
 	for _, line := range hook.Transcript(vars) {
 		t.say("%s", line)
 	}
-	t.say("--- Start of configuration script. ---")
+	t.say(scriptBegins)
 	if script != "" {
+		t.scripted = true
 		t.say("Script: %s", filepath.Base(script))
 		return
 	}
@@ -149,6 +158,9 @@ func (t *transcript) sayOwn(vars []hook.Variable) {
 // Line shows what a script printed: to those who gave -v here, to all others in the
 // log.
 func (t *transcript) Line(line string) {
+	if t.scripted && (line == scriptBegins || line == scriptEnds || strings.HasPrefix(line, "Script:")) {
+		return // has been said, or will be
+	}
 	if t.verbose > 0 {
 		t.say("%s", line)
 		return
@@ -157,7 +169,10 @@ func (t *transcript) Line(line string) {
 }
 
 // Done ends what Setup began.
-func (t *transcript) Done() { t.more("--- End of configuration script. ---") }
+func (t *transcript) Done() {
+	t.scripted = false
+	t.more(scriptEnds)
+}
 
 // trace shows a message of the protocol.
 func (t *transcript) trace(sent bool, text []byte) {

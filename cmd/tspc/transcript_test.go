@@ -114,8 +114,13 @@ func TestTranscriptOfScript(t *testing.T) {
 	own := "Script: linux.sh\nsit1 setup\nSetting up link to 206.123.31.115\n" +
 		"This host is: 3ffe:0bc0:8000:0000:0000:0000:0000:1bf9/128\nAdding default route\n"
 	want := strings.Replace(golden, own, "Script: freebsd.sh\nhello\n", 1)
-	if _, stdout, _ := tspc(t, negotiate("/usr/local/tsp/template/freebsd.sh", "hello"), nil, "-v"); stdout != want {
-		t.Errorf("standard output:\n%s\nwant\n%s", stdout, want)
+	for name, prints := range map[string][]string{
+		"plain":             {"hello"},
+		"with its own ends": {"--- Start of configuration script. ---", "Script:  freebsd.sh", "hello", "--- End of configuration script. ---"},
+	} {
+		if _, stdout, _ := tspc(t, negotiate("/usr/local/tsp/template/freebsd.sh", prints...), nil, "-v"); stdout != want {
+			t.Errorf("%s: standard output:\n%s\nwant\n%s", name, stdout, want)
+		}
 	}
 }
 

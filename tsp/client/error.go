@@ -37,7 +37,12 @@ type Error struct {
 	repeated bool // the broker may have taken a message for two
 }
 
-func (e *Error) Error() string { return e.Server + ": " + e.Err.Error() }
+func (e *Error) Error() string {
+	if e.Stage == Setup { // not the server's doing
+		return "set up the tunnel of " + e.Server + ": " + e.Err.Error()
+	}
+	return e.Server + ": " + e.Err.Error()
+}
 
 func (e *Error) Unwrap() error { return e.Err }
 

@@ -258,7 +258,11 @@ func (r *run) took(l *Lease) {
 	r.lease, r.stay = l, l.Server
 	r.down, r.offline, r.fails = false, false, 0
 	r.remember(l.Server)
-	r.log.Info("tunnel is up", "server", l.Server.String(), "broker", l.Broker.String(), "transport", l.Transport.String(),
+	what := "tunnel is up"
+	if r.cfg.Once {
+		what = "tunnel agreed on" // whether it is kept is not our business
+	}
+	r.log.Info(what, "server", l.Server.String(), "broker", l.Broker.String(), "transport", l.Transport.String(),
 		"type", string(l.Tunnel.Type), "local", l.Local.String(), "address", l.Tunnel.Client6.String())
 	r.plan(l.Renew)
 	r.publish("")
@@ -297,7 +301,7 @@ func (r *run) failed(e *Error) {
 		reason = reasonOffline
 	}
 	r.publish(reason)
-	r.log.Warn("no lease", "stage", string(e.Stage), "error", e, "retry-in", delay)
+	r.log.Warn("no tunnel, will try again", "stage", string(e.Stage), "error", e, "retry-in", delay)
 	r.cfg.Observe(Failed{Err: e, RetryIn: delay})
 }
 

@@ -75,7 +75,7 @@ func TestLog(t *testing.T) {
 		if err := w.run(c); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"level=INFO msg=connecting server=192.0.2.1\n", "level=WARN msg=\"the broker sees another address", "level=INFO msg=\"tunnel is up\""} {
+		for _, want := range []string{"level=INFO msg=connecting server=192.0.2.1\n", "level=WARN msg=\"the broker sees another address", "level=INFO msg=\"tunnel agreed on\""} {
 			if strings.Count(log.String(), want) != 1 {
 				t.Errorf("no %s in:\n%s", want, &log)
 			}

@@ -46,13 +46,18 @@ func (i *Interface) addAddress6(p netip.Prefix) error {
 	return nil
 }
 
-// localLimit bounds the wait for the kernel's worker, which takes milliseconds.
-const localLimit = 2 * time.Second
+const (
+	// localLimit bounds the wait for the kernel's worker, which takes milliseconds.
+	localLimit = 2 * time.Second
+	// localPoll is how often the route is looked for when nothing is told of it: once
+	// in a while a busy host was seen to tell of the route before it was found.
+	localPoll = 10 * time.Millisecond
+)
 
 // awaitLocal returns when the kernel delivers to addr. It gives up without an
 // error: the address has been added, and not to know is no reason to undo that.
 func awaitLocal(routes *nl.NetlinkSocket, addr netip.Addr) {
-	timeout := unix.NsecToTimeval(localLimit.Nanoseconds())
+	timeout := unix.NsecToTimeval(localPoll.Nanoseconds())
 	if routes.SetReceiveTimeout(&timeout) != nil {
 		return
 	}
@@ -62,7 +67,7 @@ func awaitLocal(routes *nl.NetlinkSocket, addr netip.Addr) {
 			return
 		}
 		_, _, err = routes.Receive()
-		if err != nil && !errors.Is(err, unix.ENOBUFS) { // that is: more than it could hold
+		if err != nil && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) { // nothing yet; more than it could hold
 			return
 		}
 	}

@@ -314,7 +314,11 @@ func TestText(t *testing.T) {
 	hub.Drops = nil
 	hub.Peers = append(hub.Peers, Peer{Remote: "203.0.113.7", Prefixes: []string{"2001:db8:2::/48", "fd00::/8"}, MTU: 1280})
 	var text strings.Builder
-	if err := (Status{Tunnels: []Tunnel{tunnel("six0"), hub}}).WriteText(&text, now); err != nil {
+	given, asking := tunnel("six1"), Tunnel{Name: "six2", State: "connecting", Reason: "no answer", Since: now.Add(-time.Second), Mode: "v6v4"}
+	given.Mode, given.Peers = "v6v4", nil
+	given.TSP = &TSP{Server: "broker.example.net", User: "alice", Lifetime: 86400, Next: now.Add(time.Hour)}
+	asking.TSP = &TSP{Server: "192.0.2.2"}
+	if err := (Status{Tunnels: []Tunnel{tunnel("six0"), hub, given, asking}}).WriteText(&text, now); err != nil {
 		t.Fatal(err)
 	}
 	want := `six0: up, running for 1m30s
@@ -331,6 +335,19 @@ hub0: down (no route), running for 1m30s
   received  20 packets, 2.0 MiB
   peer      198.51.100.1  ::/0                      mtu 1480  heard 2s ago  sent 10 packets, 1000 B  received 20 packets, 2.0 MiB
   peer      203.0.113.7   2001:db8:2::/48,fd00::/8  mtu 1280  never heard   sent 0 packets, 0 B      received 0 packets, 0 B
+
+six1: up, running for 1m30s
+  broker    broker.example.net, user alice, lifetime 24h0m0s, asked again in 1h0m0s
+  tunnel    192.0.2.1 -> 198.51.100.1, v6v4, raw, mtu 1480
+  address   2001:db8::2/64
+  sent      10 packets, 1000 B
+  received  20 packets, 2.0 MiB
+  dropped   ecn 40, not-peer 3, too-big 3
+
+six2: connecting (no answer), running for 1s
+  broker    192.0.2.2, anonymous
+  sent      0 packets, 0 B
+  received  0 packets, 0 B
 `
 	if text.String() != want {
 		t.Errorf("text:\n%s\nwant\n%s", text.String(), want)

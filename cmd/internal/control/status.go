@@ -19,11 +19,11 @@ type Tunnel struct {
 	State     string            `json:"state"` // up, down or connecting
 	Reason    string            `json:"reason,omitempty"`
 	Wire      string            `json:"wire"`
-	Local     string            `json:"local"`            // IPv4
+	Local     string            `json:"local,omitempty"`  // IPv4; absent before the first lease
 	Remote    string            `json:"remote,omitempty"` // IPv4; a hub has peers instead
 	Addresses []string          `json:"addresses,omitempty"`
 	Prefixes  []string          `json:"prefixes,omitempty"` // delegated to this host
-	MTU       int               `json:"mtu"`                // of the interface, in bytes
+	MTU       int               `json:"mtu,omitempty"`      // of the interface, in bytes
 	Since     time.Time         `json:"since"`
 	Tx        Count             `json:"tx"`
 	Rx        Count             `json:"rx"`

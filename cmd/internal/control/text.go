@@ -32,11 +32,16 @@ func (t Tunnel) write(w io.Writer, now time.Time) {
 		state += " (" + t.Reason + ")"
 	}
 	fmt.Fprintf(w, "%s: %s, running for %s\n", t.Name, state, age(t.Since, now))
+	if t.TSP != nil {
+		fmt.Fprintf(w, "  broker\t%s\n", t.TSP.text(now))
+	}
 	far := t.Remote
 	if far == "" {
 		far = fmt.Sprintf("%d peers", len(t.Peers))
 	}
-	fmt.Fprintf(w, "  tunnel\t%s -> %s, %s, %s, mtu %d\n", t.Local, far, t.Mode, t.Wire, t.MTU)
+	if t.Local != "" {
+		fmt.Fprintf(w, "  tunnel\t%s -> %s, %s, %s, mtu %d\n", t.Local, far, t.Mode, t.Wire, t.MTU)
+	}
 	if len(t.Addresses) > 0 {
 		fmt.Fprintf(w, "  address\t%s\n", strings.Join(t.Addresses, ", "))
 	}
@@ -53,6 +58,22 @@ func (t Tunnel) write(w io.Writer, now time.Time) {
 			p.write(w, now)
 		}
 	}
+}
+
+// text says who the broker is, to whom it gave the tunnel, for how long, and when it
+// will be asked again.
+func (t TSP) text(now time.Time) string {
+	text := t.Server + ", anonymous"
+	if t.User != "" {
+		text = t.Server + ", user " + t.User
+	}
+	if t.Lifetime > 0 {
+		text += ", lifetime " + (time.Duration(t.Lifetime) * time.Second).String()
+	}
+	if !t.Next.IsZero() {
+		text += ", asked again in " + age(now, t.Next)
+	}
+	return text
 }
 
 // heard says when the one peer of a tunnel was last heard.

@@ -56,12 +56,11 @@ func request(cfg config.Connect) tsp.Request {
 // privilege.
 func tryOnce(ctx context.Context, cfg config.Connect, env Env) error {
 	t := &negotiated{tunnel: newTunnel(connectSettings(cfg), env), cfg: cfg}
-	t.name = cfg.Name
-	if t.name == "" {
-		t.name = "-"
+	var err error
+	if t.name, _, err = chooseName(t.set, t.env); err != nil { // that it would have
+		return err
 	}
-	var once printer
-	once.t = t
+	once := printer{t: t}
 	c, err := client.New(clientConfig(cfg, t.env, newNetwork(t, cfg), &once))
 	if err != nil {
 		return err
@@ -82,6 +81,7 @@ type printer struct {
 
 func (p *printer) Up(_ context.Context, l *client.Lease) error {
 	s, err := p.t.shapeOf(l)
+	p.t.checkPrefix(l)
 	if err == nil {
 		p.printed = true
 		_, p.err = fmt.Fprintln(p.t.env.Out, readyLine(p.t.name, &s, l.Tunnel))

@@ -1,7 +1,11 @@
 package daemon
 
 import (
+	"context"
 	"errors"
+	"io"
+	"os"
+	"slices"
 	"syscall"
 
 	"sixin4/cmd/internal/config"
@@ -80,15 +84,28 @@ func leaseCode(e *client.Error) int {
 	if errors.As(e.Err, &status) && (status.Code.Temporary() || status.Code == tsp.NoTunnels) {
 		return exit.TryAgain
 	}
+	if status == nil && isUnheard(e.Err) {
+		return exit.TryAgain
+	}
 	switch e.Stage {
 	case client.Resolve, client.Connect, client.Keepalive, client.Expired:
 		return exit.TryAgain
 	case client.Authenticate:
-		return exit.Permission
+		if e.Permanent() {
+			return exit.Permission
+		}
 	case client.Hello, client.Offer, client.Create:
 		if e.Permanent() {
 			return exit.Unavailable
 		}
 	}
 	return exit.Failure
+}
+
+// isUnheard reports whether the broker said nothing any more.
+func isUnheard(err error) bool {
+	return slices.ContainsFunc([]error{
+		tsp.ErrNoAnswer, os.ErrDeadlineExceeded, context.DeadlineExceeded, io.EOF, io.ErrUnexpectedEOF,
+		syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.EPIPE,
+	}, func(cause error) bool { return errors.Is(err, cause) })
 }

@@ -176,8 +176,15 @@ func (t *negotiated) Up(ctx context.Context, l *client.Lease) error {
 		}
 		return err
 	}
+	t.checkPrefix(l)
 	t.lease.Store(l)
 	return nil
+}
+
+func (t *negotiated) checkPrefix(l *client.Lease) {
+	if t.cfg.Router && !l.Tunnel.Prefix.IsValid() {
+		t.env.Logger.Warn("a prefix was asked for, but the broker gave none", "name", t.name)
+	}
 }
 
 // observe hears from the client what happens. When it says that a tunnel is up, its

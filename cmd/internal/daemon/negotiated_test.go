@@ -218,13 +218,16 @@ func TestExitStatusOfLease(t *testing.T) {
 		{"version", at(client.Hello, &tsp.Error{Code: tsp.BadVersion}), exit.Unavailable},
 		{"type", at(client.Offer, errors.New("not offered")), exit.Unavailable},
 		{"refused", at(client.Authenticate, &tsp.Error{Code: tsp.AuthFailed}), exit.Permission},
+		{"silent when asked who we are", at(client.Authenticate, tsp.ErrNoAnswer), exit.TryAgain},
+		{"hung up on a request", at(client.Create, io.ErrUnexpectedEOF), exit.TryAgain},
+		{"nonsense for an answer", at(client.Authenticate, tsp.ErrMalformed), exit.Failure},
 		{"no mechanism", at(client.Authenticate, sasl.ErrNoMechanism), exit.Permission},
 		{"prefix", at(client.Create, &tsp.Error{Code: tsp.PrefixUnavailable}), exit.Unavailable},
 		{"broker's own error", at(client.Create, &tsp.Error{Code: tsp.ServerError}), exit.Failure},
 		{"redirected in a circle", at(client.Redirect, errors.New("circle")), exit.Failure},
 		{"no right", at(client.Setup, exit.With(exit.Permission, syscall.EPERM)), exit.Permission},
 		{"script", at(client.Setup, errors.New("exit status 1")), exit.Failure},
-		{"not of the client", io.ErrUnexpectedEOF, exit.Failure},
+		{"not of the client", errors.New("else"), exit.Failure},
 	}
 	for _, tt := range tests {
 		if got := exit.Code(leaseError(tt.err)); got != tt.code {
