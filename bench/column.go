@@ -14,11 +14,11 @@ const (
 	plainColumn = iota
 	naiveColumn
 	engineColumn // and all after it: the product, as it is and with options
-	packetColumn
+	rawColumn
 	columnCount
 )
 
-var columnNames = [columnCount]string{"plain IPv4", "naive loop", "this engine", "--wire packet"}
+var columnNames = [columnCount]string{"plain IPv4", "naive loop", "this engine", "--wire raw"}
 
 // column is one way from one namespace to another.
 type column struct {

@@ -31,12 +31,12 @@ Each figure: median (least-greatest), then its share of plain IPv4, then times t
 shares are medians of the ratios within a round. CPU is that of both tunnel processes.
 
 Link GRO off
-                      plain IPv4        naive loop              this engine                   --wire packet
+                      plain IPv4        naive loop              this engine                   --wire raw
 TCP 1 stream  Gbit/s  15.0 (10.0-20.0)  1.50 (1.00-2.00) 10.0%  5.50 (3.00-8.00) 35.0% 3.50x  6.50 (4.00-9.00) 42.5% 4.25x
 tunnel CPU    s/GB    -                 4.00                    2.00 0.500x                   -
 
 Link GRO on
-                      plain IPv4        naive loop  this engine             --wire packet
+                      plain IPv4        naive loop  this engine             --wire raw
 TCP 1 stream  Gbit/s  10.0 (10.0-10.0)  0 (0-0) 0%  7.00 (6.00-8.00) 70.0%  -
 tunnel CPU            -                 -           -                       -
 
@@ -55,7 +55,7 @@ func TestReportJSON(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"rounds":[3,8]`, `"median":5.5`, `"unit":"Gbit/s"`, `"percent_of_plain":35`, `"times_naive":3.5`,
-		`"columns":["plain IPv4","naive loop","this engine","--wire packet"]`, `"notes":["one note",`,
+		`"columns":["plain IPv4","naive loop","this engine","--wire raw"]`, `"notes":["one note",`,
 		`{"name":"tunnel CPU","cells":[{},{"figure":`, // plain IPv4 has none
 	} {
 		if !strings.Contains(string(out), want) {

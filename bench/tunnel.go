@@ -58,9 +58,10 @@ func startEngine(ctx context.Context, self string, e end) (*child.Process, error
 	return p, err
 }
 
-// startPacket starts the product with its faster and less obedient wire.
-func startPacket(ctx context.Context, self string, e end) (*child.Process, error) {
-	p, _, err := startReady(ctx, e.ns, append(engineCommand(self, e), "--wire", "packet"))
+// startRaw starts the product with the wire that every packet filter sees, where the
+// default is the faster one if there is none.
+func startRaw(ctx context.Context, self string, e end) (*child.Process, error) {
+	p, _, err := startReady(ctx, e.ns, append(engineCommand(self, e), "--wire", "raw"))
 	return p, err
 }
 

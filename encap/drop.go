@@ -102,6 +102,9 @@ const (
 	// DropHairpin: the peer that sent the packet is also the way to its
 	// destination; by the engine of a hub.
 	DropHairpin
+	// DropUnproven: nobody has shown yet that the peer is where it says; by the
+	// engine of a hub.
+	DropUnproven
 	// DropSendNoBufs: ENOBUFS, the interface's queue is full.
 	DropSendNoBufs
 	// DropSendMsgSize: EMSGSIZE, longer than the link or path MTU.
@@ -157,6 +160,7 @@ var dropNames = [NumDrops]string{
 	DropNoPeer:                 "no-peer",
 	DropTooBig:                 "too-big",
 	DropHairpin:                "hairpin",
+	DropUnproven:               "unproven",
 	DropSendNoBufs:             "send-nobufs",
 	DropSendMsgSize:            "send-emsgsize",
 	DropSendPerm:               "send-eperm",

@@ -19,6 +19,7 @@ const (
 	icmpUnreachable  = 1
 	icmpPacketTooBig = 2
 	icmpRouterAdvert = 134
+	icmpEchoRequest  = 128
 	icmpRedirect     = 137
 	icmpErrorLen     = 8  // type, code, checksum and four bytes of their own
 	icmpHopLimit     = 64 // far enough for a sender beyond this host

@@ -91,6 +91,12 @@ func RouterMessage(inner IPv6) bool {
 		(inner[c.off] == icmpRouterAdvert || inner[c.off] == icmpRedirect)
 }
 
+// EchoRequest reports whether inner is an ICMPv6 echo request without extension
+// headers (RFC 4443, Section 4.1).
+func EchoRequest(inner IPv6) bool {
+	return inner.NextHeader() == protoICMPv6 && len(inner) > IPv6HeaderLen && inner[IPv6HeaderLen] == icmpEchoRequest
+}
+
 // LinkScope reports whether inner goes no further than the link, which is the
 // tunnel: its destination is link-local unicast (fe80::/10) or multicast of
 // link-local scope (RFC 4291, Sections 2.5.6 and 2.7). A hub takes a link-local

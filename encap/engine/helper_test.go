@@ -67,6 +67,13 @@ func hubTable(n int) TableConfig {
 	return c
 }
 
+// doubtful is a hub of three whose first peer has not shown where it is.
+func doubtful() TableConfig {
+	c := hubTable(3)
+	c.Peers[0].Unproven = true
+	return c
+}
+
 func mustTable(t testing.TB, c TableConfig) *Table {
 	t.Helper()
 	table, err := NewTable(c)

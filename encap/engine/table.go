@@ -17,6 +17,11 @@ type Peer struct {
 	// prefix ::/0 makes it the only peer of a host.
 	Prefixes []netip.Prefix
 	Outer    encap.Outer // Dst may be left out
+	// Unproven is for a peer of a hub that said where it is and has not shown it yet.
+	// What it sends is taken, but all it is sent are ICMPv6 echo requests from Ours:
+	// whoever answers these through the tunnel is there. So nobody can have the hub
+	// send packets to an address that is another's.
+	Unproven bool
 }
 
 // TableConfig is what a Table is made from.
@@ -25,6 +30,8 @@ type TableConfig struct {
 	// Ours are addresses of this host and of networks it is attached to, which no
 	// peer may send from.
 	Ours []netip.Prefix
+	// Hub makes it a hub however many peers there are: none, or one with ::/0.
+	Hub bool
 }
 
 // Table finds the peer of a packet. It never changes.
@@ -62,7 +69,7 @@ func (c *counter) add(packets, bytes int) {
 // address or one prefix are refused.
 func NewTable(cfg TableConfig) (*Table, error) {
 	t := &Table{byRemote: make(map[[4]byte]int32, len(cfg.Peers)), routes: new(bart.Table[int32])}
-	if len(cfg.Peers) == 0 {
+	if len(cfg.Peers) == 0 && !cfg.Hub {
 		return nil, fmt.Errorf("peer table: no peers")
 	}
 	for i, p := range cfg.Peers {
@@ -76,7 +83,7 @@ func NewTable(cfg TableConfig) (*Table, error) {
 	}
 	all := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	_, t.host = t.routes.Get(all)
-	t.host = t.host && len(cfg.Peers) == 1
+	t.host = t.host && len(cfg.Peers) == 1 && !cfg.Hub
 	return t, nil
 }
 
@@ -125,6 +132,8 @@ func (t *Table) outbound(inner encap.IPv6) (int32, encap.Drop) {
 	if !t.host {
 		if from, ok := t.sources.Lookup(inner.Src()); ok && from == i {
 			return 0, encap.DropHairpin
+		} else if t.peers[i].Unproven && (!ok || from != ours || !encap.EchoRequest(inner)) {
+			return 0, encap.DropUnproven
 		}
 	}
 	return i, encap.Forward
@@ -137,6 +146,9 @@ func (t *Table) byLinkLocal(dst [16]byte) (int32, encap.Drop) {
 	i, ok := t.byRemote[[4]byte(dst[12:])]
 	if !ok || [12]byte(dst[:12]) != [12]byte{0xfe, 0x80} {
 		return 0, encap.DropNoPeer
+	}
+	if t.peers[i].Unproven {
+		return 0, encap.DropUnproven
 	}
 	return i, encap.Forward
 }

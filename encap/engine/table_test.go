@@ -148,3 +148,18 @@ func TestOursWinsOverAnEqualPrefix(t *testing.T) {
 		t.Error(i, d)
 	}
 }
+
+// TestHub: a hub may have no peer yet, or only one that everything else goes to, and
+// is a hub all the same.
+func TestHub(t *testing.T) {
+	for name, c := range map[string]TableConfig{
+		"no peers":  {Hub: true},
+		"one peer":  {Hub: true, Peers: hostTable().Peers},
+		"two peers": {Hub: true, Peers: hubTable(2).Peers},
+	} {
+		table, err := NewTable(c)
+		if err != nil || table.host {
+			t.Errorf("%s: host %v, %v; want a hub", name, table != nil && table.host, err)
+		}
+	}
+}

@@ -54,6 +54,9 @@ type Config struct {
 	// Losses is how many requests in a row must be lost for the far end to count
 	// as dead, 1 to 1000. Default DefaultLosses.
 	Losses int
+	// Once makes Run return nil with the first answer: that the far end is there has
+	// been shown.
+	Once   bool
 	Logger *slog.Logger // default: discard
 }
 

@@ -124,6 +124,41 @@ func TestTiming(t *testing.T) {
 	}
 }
 
+// TestOnce: Run ends with the first answer, whichever request that is to, and with
+// none as it always does.
+func TestOnce(t *testing.T) {
+	const never = -1
+	s := time.Second
+	cfg := Config{Interval: s, Timeout: s, Losses: 5, Once: true}
+	tests := []struct {
+		name  string
+		delay []time.Duration // of the answers, the last for all that follow
+		ended time.Duration
+		dead  bool
+	}{
+		{"at once", []time.Duration{0}, 0, false},
+		{"the third", []time.Duration{never, never, 0}, 2 * s, false},
+		{"late to the first", []time.Duration{s + s/2, never}, 2 * s, false},
+		{"never", []time.Duration{never}, 5 * s, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newFakeConn(func(c *fakeConn, n int, message []byte) error {
+					if d := tt.delay[min(n, len(tt.delay)-1)]; d != never {
+						c.later(d, replyTo(message))
+					}
+					return nil
+				})
+				o := simulate(t, cfg, c, time.Hour)
+				if o.ended != tt.ended || errors.Is(o.err, ErrDead) != tt.dead || (o.stats.Answered == 1) == tt.dead {
+					t.Errorf("ended after %v: %v, %+v; want after %v, dead %t", o.ended, o.err, o.stats, tt.ended, tt.dead)
+				}
+			})
+		})
+	}
+}
+
 func checkTimes(t *testing.T, got, want []time.Duration) {
 	t.Helper()
 	if len(got) != len(want) {

@@ -57,6 +57,8 @@ type probe struct {
 	pending []request // since the last one that was answered, oldest first
 	lost    int       // requests lost since the last answer
 	buf     [messageLen + 1]byte
+
+	answered bool // there was an answer, ever
 }
 
 func newProbe(p *Prober, c conn) *probe {
@@ -69,6 +71,9 @@ func (q *probe) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		sent := q.request()
 		for len(q.pending) > 0 && q.receive(ctx, sent.Add(q.p.cfg.Timeout)) {
+		}
+		if q.answered && q.p.cfg.Once {
+			return nil
 		}
 		if len(q.pending) == 0 {
 			// Others' answers are taken out of the socket's queue meanwhile, so
@@ -144,6 +149,7 @@ func (q *probe) accept(message []byte, from netip.Addr) {
 		if r.seq != seq || r.nonce != nonce {
 			continue
 		}
+		q.answered = true
 		now := time.Now()
 		q.p.countAnswer(now, now.Sub(r.sent))
 		q.pending = append(q.pending[:0], q.pending[i+1:]...)

@@ -60,9 +60,8 @@ func countPrograms(cgroup int, kind uint32) (uint32, error) {
 		ids                           uint64
 		count, _                      uint32
 	}{target: uint32(cgroup), kind: kind, flags: unix.BPF_F_QUERY_EFFECTIVE}
-	_, _, errno := unix.Syscall(unix.SYS_BPF, bpfProgQuery, uintptr(unsafe.Pointer(&query)), unsafe.Sizeof(query))
-	if errno != 0 && errno != unix.EINVAL {
-		return 0, errno
+	if _, err := bpf(bpfProgQuery, unsafe.Pointer(&query), unsafe.Sizeof(query)); err != nil && !errors.Is(err, unix.EINVAL) {
+		return 0, err
 	}
 	return query.count, nil
 }

@@ -9,7 +9,7 @@ import (
 // dropped. It is in a table of its own.
 type Chain struct {
 	Family string // ip, inet or netdev
-	Hook   string // output, postrouting, or, in the family netdev, egress
+	Hook   string // input, output, postrouting, or, in the family netdev, egress
 	Link   string // whose egress, in the family netdev
 	Drop   bool
 }
@@ -32,9 +32,9 @@ func (ns *NS) onChain(c Chain, op string, change func(Chain) error) error {
 	return nil
 }
 
-// hookNumbers are those of linux/netfilter.h; output and postrouting belong to
-// IPv4, egress to a link.
-var hookNumbers = map[string]uint32{"output": 3, "postrouting": 4, "egress": 1}
+// hookNumbers are those of linux/netfilter.h; egress belongs to a link, the others
+// to IP.
+var hookNumbers = map[string]uint32{"input": 1, "output": 3, "postrouting": 4, "egress": 1}
 
 // table is the name of the table of a chain, which is called as its hook.
 func (c Chain) table() string { return "nstest-" + c.Hook }

@@ -1,0 +1,160 @@
+package ifcfg
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"sixin4/tun/nstest"
+)
+
+// TestCgroupPrograms attaches a program to a cgroup, and finds it in the cgroup
+// below.
+func TestCgroupPrograms(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "cgroup2", 0, ""); errors.Is(err, unix.EPERM) {
+		t.Skipf("needs the machine's own root: mount cgroup2: %v", err)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	parent := filepath.Join(dir, "sixin4-"+filepath.Base(filepath.Dir(dir)))
+	child := filepath.Join(parent, "child")
+	for _, d := range []string{parent, child} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		defer os.Remove(d)
+	}
+	if seen, err := programsOf(child); len(seen) != 0 || err != nil {
+		t.Errorf("before: %q, %v", seen, err)
+	}
+	attach(t, parent)
+	if seen, err := programsOf(child); len(seen) != 1 || seen[0] != "BPF egress programs of cgroup "+child+" (1)" || err != nil {
+		t.Errorf("with a program: %q, %v", seen, err)
+	}
+	if seen, err := programsOf(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no such cgroup: %q, %v", seen, err)
+	}
+}
+
+// What linux/bpf.h calls BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_LINK_CREATE,
+// BPF_PROG_TYPE_CGROUP_SKB, BPF_PROG_TYPE_NETFILTER and BPF_NETFILTER.
+const (
+	bpfLoad, bpfAttach, bpfLinkCreate = 5, 8, 28
+
+	bpfCgroupPacket = 8
+	bpfNetfilter    = 32
+	bpfAtNetfilter  = 45
+)
+
+// attach gives a cgroup an egress program that lets everything pass.
+func attach(t *testing.T, cgroup string) {
+	t.Helper()
+	program := loadProgram(t, bpfCgroupPacket, bpfInetEgress)
+	target, err := unix.Open(cgroup, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(target)
+	to := struct{ target, program, kind, flags uint32 }{uint32(target), uint32(program), bpfInetEgress, 0}
+	if _, err := bpf(bpfAttach, unsafe.Pointer(&to), unsafe.Sizeof(to)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// loadProgram loads a program that returns 1, until the test ends.
+func loadProgram(t *testing.T, kind, expects uint32) int {
+	t.Helper()
+	code := [2]uint64{0x1_0000_00b7, 0x95} // r0 = 1; exit
+	if *(*byte)(unsafe.Pointer(&code[1])) != 0x95 {
+		t.Fatal("the program is written for little-endian machines")
+	}
+	licence := [4]byte{'G', 'P', 'L'} // some kinds of programs must have it
+	program := struct {
+		kind, length    uint32
+		code, licence   *byte
+		level, logSize  uint32
+		log             uint64
+		version, flags  uint32
+		name            [16]byte
+		device, expects uint32
+	}{kind: kind, length: 2, code: (*byte)(unsafe.Pointer(&code[0])), licence: &licence[0], expects: expects}
+	fd, err := bpf(bpfLoad, unsafe.Pointer(&program), unsafe.Sizeof(program))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+// TestEachLink finds a netfilter program among the links of the machine. It sees
+// IPv6, so that nobody else on the machine thinks that his packets are seen.
+func TestEachLink(t *testing.T) {
+	links := func() (ours []bpfLink) {
+		t.Helper()
+		err := eachLink(func(l bpfLink) {
+			if l.kind == unix.BPF_LINK_TYPE_NETFILTER && l.priority == 4177 {
+				ours = append(ours, l)
+			}
+		})
+		if errors.Is(err, unix.EPERM) {
+			t.Skipf("needs the machine's own root: list BPF links: %v", err)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		return ours
+	}
+	if got := links(); len(got) != 0 {
+		t.Fatalf("before: %+v", got)
+	}
+	inNew(t, func(*nstest.NS) {
+		to := struct {
+			program, target, kind, flags uint32
+			family, hook                 uint32
+			priority                     int32
+			linkFlags                    uint32
+		}{program: uint32(loadProgram(t, bpfNetfilter, bpfAtNetfilter)), kind: bpfAtNetfilter,
+			family: unix.NFPROTO_IPV6, hook: hookLocalOut, priority: 4177}
+		link, err := bpf(bpfLinkCreate, unsafe.Pointer(&to), unsafe.Sizeof(to))
+		if errors.Is(err, unix.EINVAL) {
+			t.Skip("the kernel has no BPF netfilter programs (CONFIG_NETFILTER_BPF_LINK, Linux 6.4)")
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(link)
+		got := links()
+		if len(got) != 1 || got[0].family != unix.NFPROTO_IPV6 || got[0].hook != hookLocalOut {
+			t.Errorf("%+v, want the program", got)
+		}
+	})
+}
+
+func TestSeesSending(t *testing.T) {
+	seen := bpfLink{kind: unix.BPF_LINK_TYPE_NETFILTER, family: unix.NFPROTO_IPV4, hook: hookLocalOut}
+	for _, tt := range []struct {
+		name string
+		edit func(*bpfLink)
+		want bool
+	}{
+		{"output", func(*bpfLink) {}, true},
+		{"postrouting", func(l *bpfLink) { l.hook = hookPostRouting }, true},
+		{"input", func(l *bpfLink) { l.hook = 1 }, false},
+		{"IPv6", func(l *bpfLink) { l.family = unix.NFPROTO_IPV6 }, false},
+		{"another kind of link", func(l *bpfLink) { l.kind = 6 }, false},
+	} {
+		l := seen
+		tt.edit(&l)
+		if got := l.seesSending(); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
