@@ -118,7 +118,7 @@ func newProber(t *testing.T, cfg Config, c *fakeConn) *Prober {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.open = func() (conn, error) { return c, nil }
+	p.open = func(int) (conn, error) { return c, nil }
 	return p
 }
 

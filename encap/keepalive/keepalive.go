@@ -72,7 +72,7 @@ type Stats struct {
 type Prober struct {
 	cfg  Config
 	log  *slog.Logger
-	open func() (conn, error)
+	open func(id int) (conn, error)
 
 	mu    sync.Mutex
 	stats Stats
@@ -94,7 +94,7 @@ func New(cfg Config) (*Prober, error) {
 	}
 	// A link-local address means nothing without its link.
 	cfg.Source, cfg.To = scoped(cfg.Source, cfg.Interface), scoped(cfg.To, cfg.Interface)
-	return &Prober{cfg: cfg, log: cfg.Logger, open: func() (conn, error) { return openSocket(cfg) }}, nil
+	return &Prober{cfg: cfg, log: cfg.Logger, open: func(id int) (conn, error) { return openSocket(cfg, id) }}, nil
 }
 
 // checkAddr returns an error for what no echo request has as its source or, here,
@@ -162,7 +162,8 @@ func (p *Prober) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	c, err := p.open()
+	id := newID()
+	c, err := p.open(int(id))
 	if err != nil {
 		return fmt.Errorf("keepalive: %w", err)
 	}
@@ -178,7 +179,7 @@ func (p *Prober) Run(ctx context.Context) error {
 		}
 		<-closed
 	}()
-	return newProbe(p, c).run(ctx)
+	return newProbe(p, c, id).run(ctx)
 }
 
 func (p *Prober) close(c conn) {

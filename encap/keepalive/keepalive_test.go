@@ -365,7 +365,7 @@ func TestCancel(t *testing.T) {
 	}
 	t.Run("before the start", func(t *testing.T) {
 		p := newProber(t, Config{}, nil)
-		p.open = func() (conn, error) { return nil, errors.New("opened all the same") }
+		p.open = func(int) (conn, error) { return nil, errors.New("opened all the same") }
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if err := p.Run(ctx); err != nil {
@@ -376,7 +376,7 @@ func TestCancel(t *testing.T) {
 
 func TestOpenError(t *testing.T) {
 	p := newProber(t, Config{}, nil)
-	p.open = func() (conn, error) { return nil, syscall.ENODEV }
+	p.open = func(int) (conn, error) { return nil, syscall.ENODEV }
 	if err := p.Run(t.Context()); !errors.Is(err, syscall.ENODEV) || err.Error() != "keepalive: no such device" {
 		t.Error(err)
 	}

@@ -61,11 +61,14 @@ type probe struct {
 	answered bool // there was an answer, ever
 }
 
-func newProbe(p *Prober, c conn) *probe {
+// newID makes the identifier of the requests of a Run.
+func newID() uint16 {
 	var id [2]byte
 	_, _ = rand.Read(id[:]) // never fails
-	return &probe{p: p, conn: c, id: binary.BigEndian.Uint16(id[:])}
+	return binary.BigEndian.Uint16(id[:])
 }
+
+func newProbe(p *Prober, c conn, id uint16) *probe { return &probe{p: p, conn: c, id: id} }
 
 func (q *probe) run(ctx context.Context) error {
 	for ctx.Err() == nil {

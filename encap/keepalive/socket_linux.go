@@ -19,9 +19,13 @@ type socket struct {
 	to *net.IPAddr
 }
 
-func openSocket(cfg Config) (conn, error) {
+// anyID lets replies with every identifier in.
+const anyID = -1
+
+// openSocket opens a socket for replies with an identifier, or anyID.
+func openSocket(cfg Config, id int) (conn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
-		if e := c.Control(func(fd uintptr) { err = prepare(int(fd), cfg.Interface) }); e != nil {
+		if e := c.Control(func(fd uintptr) { err = prepare(int(fd), cfg.Interface, id) }); e != nil {
 			return e
 		}
 		return err
@@ -34,15 +38,35 @@ func openSocket(cfg Config) (conn, error) {
 }
 
 // prepare makes a socket that is not bound yet let nothing in but echo replies
-// from the interface.
-func prepare(fd int, link string) error {
+// from the interface, and of these only our own: the others, of which there may be
+// as many as somebody likes to send, would fill the queue.
+func prepare(fd int, link string, id int) error {
 	if err := unix.BindToDevice(fd, link); err != nil {
 		return fmt.Errorf("bind to interface %s: %w", link, err)
 	}
 	if err := unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, repliesOnly()); err != nil {
 		return fmt.Errorf("ICMPv6 filter: %w", err)
 	}
+	if id == anyID {
+		return nil
+	}
+	code := identifierOnly(uint32(id))
+	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}); err != nil {
+		return fmt.Errorf("filter: %w", err)
+	}
 	return nil
+}
+
+// identifierOnly is a program for the kernel's packet filter that lets in ICMPv6 echo
+// messages with one identifier, which such a socket sees from the type on.
+func identifierOnly(id uint32) []unix.SockFilter {
+	return []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, K: 4},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: id, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: 0xffff},
+		{Code: unix.BPF_RET | unix.BPF_K},
+	}
 }
 
 // repliesOnly is a filter that blocks every type but one (RFC 3542, Section 3.2).

@@ -142,7 +142,7 @@ func TestSocketFilter(t *testing.T) {
 	open := func(ns *nstest.NS, link, from, to string) (c conn) {
 		t.Helper()
 		err := ns.Do(func() (err error) {
-			c, err = openSocket(Config{Interface: link, Source: netip.MustParseAddr(from), To: netip.MustParseAddr(to)})
+			c, err = openSocket(Config{Interface: link, Source: netip.MustParseAddr(from), To: netip.MustParseAddr(to)}, anyID)
 			return err
 		})
 		if err != nil {
@@ -175,7 +175,7 @@ func TestSocketFilter(t *testing.T) {
 func TestSocketReceive(t *testing.T) {
 	ns := nstest.Open(t)
 	err := ns.Do(func() error {
-		c, err := openSocket(Config{Interface: "lo", Source: netip.IPv6Loopback(), To: netip.IPv6Loopback()})
+		c, err := openSocket(Config{Interface: "lo", Source: netip.IPv6Loopback(), To: netip.IPv6Loopback()}, anyID)
 		if err != nil {
 			return err
 		}
@@ -250,7 +250,7 @@ func TestSocketBesideOthers(t *testing.T) {
 	a, b := twoLinks(t)
 	var flood conn
 	err := b.Do(func() (err error) {
-		flood, err = openSocket(Config{Interface: "b0", Source: far, To: near})
+		flood, err = openSocket(Config{Interface: "b0", Source: far, To: near}, anyID)
 		return err
 	})
 	if err != nil {

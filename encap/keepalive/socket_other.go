@@ -7,6 +7,6 @@ import (
 	"fmt"
 )
 
-func openSocket(Config) (conn, error) {
+func openSocket(Config, int) (conn, error) {
 	return nil, fmt.Errorf("open ICMPv6 socket: %w", errors.ErrUnsupported)
 }
