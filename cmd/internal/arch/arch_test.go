@@ -83,9 +83,10 @@ func inLeaf(importPath string) bool {
 // forTests are helpers that only tests import, except that the benchmark and the
 // demo use namespaces and a scripted broker too.
 var forTests = map[string][]string{
-	module + "/encap/packettest": nil,
-	module + "/tsp/tsptest":      {"bench"},
-	module + "/tun/nstest":       {"bench", "cmd"},
+	module + "/encap/packettest":           nil,
+	module + "/tsp/tsptest":                {"bench"},
+	module + "/tsp/broker/store/storetest": nil,
+	module + "/tun/nstest":                 {"bench", "cmd"},
 }
 
 // breach says what is wrong with from importing to, or nothing. A test may
@@ -174,23 +175,26 @@ func TestBreach(t *testing.T) {
 // mayImport are the modules of others that each package may use, on any system.
 // A package that is not here may use none.
 var mayImport = map[string][]string{
-	"encap/packet/gate":    {"golang.org/x/sys"},
-	"encap/keepalive":      {"golang.org/x/sys"},
-	"encap/wire":           {"golang.org/x/net", "golang.org/x/sys"},
-	"encap/engine":         {"github.com/gaissmai/bart"},
-	"tun":                  {"golang.zx2c4.com/wireguard", "golang.org/x/sys"},
-	"tun/ifcfg":            {"github.com/vishvananda/netlink", "golang.org/x/sys"},
-	"tun/nstest":           {"github.com/vishvananda/netlink", "golang.org/x/sys"},
-	"tsp/sasl":             {"github.com/xdg-go/scram"},
-	"cmd/sixin4":           {"github.com/spf13/cobra", "github.com/spf13/pflag"},
-	"cmd/internal/config":  {"github.com/pelletier/go-toml/v2"},
-	"cmd/internal/control": {"golang.org/x/sys"},
-	"cmd/internal/daemon":  {"golang.org/x/sys"},
-	"cmd/internal/state":   {"golang.org/x/sys"},
-	"bench":                {"golang.org/x/sys"},
-	"bench/child":          {"golang.org/x/sys"},
-	"bench/naive":          {"golang.org/x/sys"},
-	"bench/traffic":        {"golang.org/x/net", "golang.org/x/sys"},
+	"encap/packet/gate":                  {"golang.org/x/sys"},
+	"encap/keepalive":                    {"golang.org/x/sys"},
+	"encap/wire":                         {"golang.org/x/net", "golang.org/x/sys"},
+	"encap/engine":                       {"github.com/gaissmai/bart"},
+	"tun":                                {"golang.zx2c4.com/wireguard", "golang.org/x/sys"},
+	"tun/ifcfg":                          {"github.com/vishvananda/netlink", "golang.org/x/sys"},
+	"tun/nstest":                         {"github.com/vishvananda/netlink", "golang.org/x/sys"},
+	"tsp/sasl":                           {"github.com/xdg-go/scram"},
+	"tsp/broker/store/internal/sqlstore": {"github.com/pressly/goose/v3"},
+	"tsp/broker/store/sqlite":            {"github.com/pressly/goose/v3", "modernc.org/sqlite"},
+	"tsp/broker/store/postgres":          {"github.com/pressly/goose/v3", "github.com/jackc/pgx/v5"},
+	"cmd/sixin4":                         {"github.com/spf13/cobra", "github.com/spf13/pflag"},
+	"cmd/internal/config":                {"github.com/pelletier/go-toml/v2"},
+	"cmd/internal/control":               {"golang.org/x/sys"},
+	"cmd/internal/daemon":                {"golang.org/x/sys"},
+	"cmd/internal/state":                 {"golang.org/x/sys"},
+	"bench":                              {"golang.org/x/sys"},
+	"bench/child":                        {"golang.org/x/sys"},
+	"bench/naive":                        {"golang.org/x/sys"},
+	"bench/traffic":                      {"golang.org/x/net", "golang.org/x/sys"},
 }
 
 func TestModulesOfOthers(t *testing.T) {
