@@ -12,7 +12,7 @@ FUZZTIME  ?= 60s
 all: build
 
 help:
-	@echo 'make build   bin/sixin4 and bin/tspc, one static file each'
+	@echo 'make build   bin/sixin4, bin/tspc and bin/tspd, one static file each'
 	@echo 'make demo    shows a tunnel between two namespaces (root, or user namespaces)'
 	@echo 'make test    all tests, with the race detector; those of namespaces need the same'
 	@echo 'make check   gofmt, vet (Linux and macOS), staticcheck'
@@ -22,7 +22,7 @@ help:
 
 build:
 	@mkdir -p $(BIN)
-	$(STATIC) -o $(BIN)/ ./cmd/sixin4 ./cmd/tspc
+	$(STATIC) -o $(BIN)/ ./cmd/sixin4 ./cmd/tspc ./cmd/tspd
 
 demo: build
 	$(BIN)/sixin4 demo

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sixin4/bench"
+	"sixin4/cmd/internal/cli"
 	"sixin4/cmd/internal/exit"
 	"sixin4/tun/nstest"
 )
@@ -41,7 +42,7 @@ func newBench() *cobra.Command {
 		Long:    benchHelp,
 		Example: "  sixin4 bench pair --quick\n  sixin4 bench connect\n  sixin4 bench micro",
 		Args:    cobra.ArbitraryArgs,
-		RunE:    parent,
+		RunE:    cli.Parent,
 	}
 	cmd.AddCommand(newBenchPair(), newBenchConnect(), newBenchMicro())
 	return cmd
@@ -56,7 +57,7 @@ func newBenchPair() *cobra.Command {
 		Short:   "Throughput, loss and latency between two network namespaces",
 		Long:    pairHelp,
 		Example: "  sixin4 bench pair\n  sixin4 bench pair --quick --gro both\n  sixin4 bench pair --rounds 9 --json > pair.json",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE: inNamespaces(func(cmd *cobra.Command) error {
 			cfg.GRO, cfg.Progress = bench.GRO(gro), cmd.ErrOrStderr()
 			report, err := bench.Pair(cmd.Context(), cfg)
@@ -78,9 +79,9 @@ func checkPair(cfg bench.PairConfig, gro string) error {
 	case cfg.Rounds < 0:
 		return checkRounds(cfg.Rounds)
 	case cfg.Duration < 0:
-		return usage("--duration %v: a time like 2s belongs here", cfg.Duration)
+		return cli.Usage("--duration %v: a time like 2s belongs here", cfg.Duration)
 	case gro != string(bench.GROOff) && gro != string(bench.GROOn) && gro != string(bench.GROBoth):
-		return usage("--gro %s: off, on or both", gro)
+		return cli.Usage("--gro %s: off, on or both", gro)
 	}
 	return nil
 }
@@ -93,7 +94,7 @@ func newBenchConnect() *cobra.Command {
 		Short:   "Time from start to a usable tunnel, with a broker in the next namespace",
 		Long:    connectBenchHelp,
 		Example: "  sixin4 bench connect\n  sixin4 bench connect --rounds 25 --json > connect.json",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error { return checkRounds(cfg.Rounds) },
 		RunE: inNamespaces(func(cmd *cobra.Command) error {
 			cfg.Progress = cmd.ErrOrStderr()
@@ -116,7 +117,7 @@ func newBenchMicro() *cobra.Command {
 		Short:   "Time and allocations per packet of each step",
 		Long:    microHelp,
 		Example: "  sixin4 bench micro\n  sixin4 bench micro --quick --json",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error { return checkRounds(cfg.Rounds) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg.Progress = cmd.ErrOrStderr()
@@ -133,7 +134,7 @@ func newBenchMicro() *cobra.Command {
 
 func checkRounds(n int) error {
 	if n < 0 {
-		return usage("--rounds %d: a number from 1 belongs here", n)
+		return cli.Usage("--rounds %d: a number from 1 belongs here", n)
 	}
 	return nil
 }
@@ -144,7 +145,7 @@ func newDemo() *cobra.Command {
 		Short:   "Show a tunnel working between two namespaces",
 		Long:    demoHelp,
 		Example: "  sudo sixin4 demo",
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE: inNamespaces(func(cmd *cobra.Command) error {
 			return bench.Demo(cmd.Context(), cmd.OutOrStdout())
 		}),
@@ -180,7 +181,7 @@ func writeReport(cmd *cobra.Command, report bench.Report, err error, asJSON bool
 	case err != nil:
 		return err
 	case asJSON:
-		return writeJSON(cmd.OutOrStdout(), report)
+		return cli.WriteJSON(cmd.OutOrStdout(), report)
 	}
 	return report.WriteText(cmd.OutOrStdout())
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sixin4/cmd/internal/cli"
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/daemon"
 	"sixin4/cmd/internal/program"
@@ -68,13 +69,13 @@ func newConnect() *cobra.Command {
 		Short:   "Get a tunnel from a broker, and keep it",
 		Long:    connectHelp,
 		Example: connectExamples,
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return connect(cmd, raw, flags) },
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&flags.file, "file", "f", "", "read settings from this `FILE`: TOML (sixin4 help connect-config), or a tspc.conf or gogoc.conf")
-	addSettings(cmd, raw, connectSettings)
+	cli.AddSettings(cmd, raw, connectSettings)
 	return cmd
 }
 

@@ -37,6 +37,7 @@ var roles = map[string]func() error{
 	"lose-tun":    withoutTUN,
 	"lo-has-peer": withPeerOnLoopback,
 	"hang":        hangAfterSignal,
+	"broker":      beBroker,
 }
 
 func TestMain(m *testing.M) {

@@ -134,7 +134,7 @@ func TestVersion(t *testing.T) {
 		t.Errorf("got %d, %q; want %q", code, stdout, want)
 	}
 	_, stdout, _ = sixin4("version", "--json")
-	var v versionInfo
+	var v struct{ Version string }
 	if err := json.Unmarshal([]byte(stdout), &v); err != nil || v.Version != "v1.2.3" {
 		t.Errorf("as JSON: %q, %v", stdout, err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sixin4/cmd/internal/cli"
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/control"
 	"sixin4/cmd/internal/exit"
@@ -54,11 +55,11 @@ func newStatus() *cobra.Command {
 
 func statusArgs(_ *cobra.Command, args []string) error {
 	if len(args) > 1 {
-		return usage("status: unexpected %q: at most one NAME", args[1])
+		return cli.Usage("status: unexpected %q: at most one NAME", args[1])
 	}
 	if len(args) == 1 {
 		if err := ifcfg.CheckName(args[0]); err != nil {
-			return usage("status: %q: %w", args[0], err)
+			return cli.Usage("status: %q: %w", args[0], err)
 		}
 	}
 	return nil
@@ -96,14 +97,14 @@ func statusPaths(name, socket string, given bool) ([]string, error) {
 	}
 	path, err := config.ParseSocket(socket)
 	if err != nil {
-		return nil, usage("--socket %q: %w", socket, err)
+		return nil, cli.Usage("--socket %q: %w", socket, err)
 	}
 	return []string{path}, nil
 }
 
 func writeStatus(cmd *cobra.Command, all control.Status, asJSON bool) error {
 	if asJSON {
-		return writeJSON(cmd.OutOrStdout(), all)
+		return cli.WriteJSON(cmd.OutOrStdout(), all)
 	}
 	return all.WriteText(cmd.OutOrStdout(), time.Now())
 }

@@ -1,19 +1,17 @@
 package main
 
 import (
-	"encoding/json"
-	"io"
-
 	"github.com/spf13/cobra"
 
+	"sixin4/cmd/internal/cli"
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/daemon"
 	"sixin4/cmd/internal/program"
 )
 
 const upHelp = `Run a tunnel to a fixed peer, or a hub for several, in the foreground until SIGINT
-or SIGTERM. Everything that it changed is undone on exit; a second signal exits
-at once.
+or SIGTERM. Everything that it changed is undone on exit; who does not want to wait
+for that sends another signal.
 
 When packets can flow there is one line on standard output:
 
@@ -54,10 +52,10 @@ func newUp() *cobra.Command {
 		Short:   "Run a tunnel to a fixed peer, or a hub",
 		Long:    upHelp,
 		Example: upExamples,
-		Args:    noArgs,
+		Args:    cli.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return up(cmd, raw, flags) },
 	}
-	addSettings(cmd, raw, upSettings)
+	cli.AddSettings(cmd, raw, upSettings)
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&flags.file, "config", "", "read settings from this `FILE`: TOML, the names of these flags are its keys (sixin4 help config)")
@@ -68,7 +66,7 @@ func newUp() *cobra.Command {
 
 func up(cmd *cobra.Command, raw config.Raw, flags upFlags) error {
 	if flags.json && !flags.dryRun {
-		return usage("--json: only with --dry-run; a running tunnel is shown by sixin4 status --json")
+		return cli.Usage("--json: only with --dry-run; a running tunnel is shown by sixin4 status --json")
 	}
 	if flags.file != "" {
 		file, err := config.ReadFile(flags.file)
@@ -95,13 +93,7 @@ func up(cmd *cobra.Command, raw config.Raw, flags upFlags) error {
 		return err
 	}
 	if flags.json {
-		return writeJSON(env.Out, plan)
+		return cli.WriteJSON(env.Out, plan)
 	}
 	return plan.WriteText(env.Out)
-}
-
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
 }

@@ -1,9 +1,9 @@
 // Package config turns what a person wrote, on the command line or in a file, into
 // a configuration that the daemon can use. Raw holds texts and where they stand;
-// Config, of `sixin4 up`, and Connect, of `sixin4 connect`, hold checked values.
-// Between them are Check and CheckConnect, whose every error is one line with the
-// value, the reason and what would be right, and carries the exit status (package
-// exit).
+// Config, of `sixin4 up`, Connect, of `sixin4 connect`, and Broker, of `tspd serve`,
+// hold checked values. Between them are Check, CheckConnect and CheckBroker, whose
+// every error is one line with the value, the reason and what would be right, and
+// carries the exit status (package exit).
 //
 // Files are TOML with the flags for keys. ReadConnect also reads the key=value
 // files of old programs for the Tunnel Setup Protocol (RFC 5572): their values

@@ -26,17 +26,28 @@ var Reference string
 //go:embed reference-connect.toml
 var ReferenceConnect string
 
+// ReferenceBroker is the same of `tspd serve`.
+//
+//go:embed reference-tspd.toml
+var ReferenceBroker string
+
 // maxFile bounds what is read of a configuration file, in bytes.
 const maxFile = 1 << 20
 
 // ReadFile reads a TOML file whose keys are the flags of `sixin4 up`. Its errors
 // carry the exit status 78 and name file and line.
-func ReadFile(path string) (Raw, error) {
+func ReadFile(path string) (Raw, error) { return readTOML(path, upOrder) }
+
+// ReadBroker reads a TOML file whose keys are the flags of `tspd serve`. Its errors
+// are as those of ReadFile.
+func ReadBroker(path string) (Raw, error) { return readTOML(path, brokerOrder) }
+
+func readTOML(path string, keys []Key) (Raw, error) {
 	data, err := readAll(path)
 	if err != nil {
 		return nil, exit.With(exit.Config, err)
 	}
-	raw, err := parseFile(path, data, upOrder)
+	raw, err := parseFile(path, data, keys)
 	return raw, exit.With(exit.Config, err)
 }
 

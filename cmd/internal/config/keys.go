@@ -6,7 +6,8 @@ import "slices"
 // file.
 type Key string
 
-// The settings that `sixin4 up` and `sixin4 connect` share.
+// The settings that all of `sixin4 up`, `sixin4 connect` and `tspd serve` share, of
+// which tspd has no local.
 const (
 	Local     Key = "local"
 	Name      Key = "name"
@@ -28,7 +29,7 @@ const (
 	Route   Key = "route"
 )
 
-// The settings of `sixin4 connect` alone.
+// The settings of `sixin4 connect` alone, except that tspd has a keepalive too.
 const (
 	Servers      Key = "server"
 	Auth         Key = "auth"
@@ -53,6 +54,30 @@ const (
 	HomeDir      Key = "home-dir"
 	OnUp         Key = "on-up"
 	OnDown       Key = "on-down"
+)
+
+// The settings of `tspd serve` alone.
+const (
+	Listen         Key = "listen"
+	Prefix         Key = "prefix"
+	State          Key = "state"
+	KeyFile        Key = "key-file"
+	Anonymous      Key = "anonymous"
+	ConfigureHost  Key = "configure-host"
+	DNS            Key = "dns"
+	Lifetime       Key = "lifetime"
+	Silence        Key = "silence"
+	AnonymousLease Key = "anonymous-lease"
+	Quarantine     Key = "quarantine"
+	Iterations     Key = "iterations"
+	Realm          Key = "realm"
+	Redirect       Key = "redirect"
+)
+
+// The settings of accounts, which are in no file.
+const (
+	LegacyLogin Key = "legacy-login"
+	MaxTunnels  Key = "max-tunnels"
 )
 
 // oldPassword is the password in an old file. It has no flag and no key in TOML.
@@ -81,12 +106,24 @@ var connectOrder = []Key{
 	MTU, TTL, TOS, Queues, Wire, Socket, LogFormat, Verbose,
 }
 
+// brokerOrder is every setting of `tspd serve`, as --help and the reference file have
+// them.
+var brokerOrder = []Key{
+	Prefix, Listen, Anonymous, ConfigureHost, State, KeyFile, Name, DNS, Redirect,
+	Lifetime, Keepalive, Silence, AnonymousLease, Quarantine, Iterations, Realm,
+	MTU, TTL, TOS, Queues, Wire, Socket, LogFormat, Verbose,
+}
+
 // lists are the settings that may be given several times.
-var lists = map[Key]bool{Peers: true, Address: true, Route: true, Servers: true, ReverseDNS: true}
+var lists = map[Key]bool{
+	Peers: true, Address: true, Route: true, Servers: true, ReverseDNS: true,
+	Listen: true, DNS: true, Redirect: true,
+}
 
 // switches are the settings whose values are true and false.
 var switches = map[Key]bool{
 	Verbose: true, NoRoute: true, Once: true, Router: true, Proxy: true, AlwaysSame: true,
+	Anonymous: true, ConfigureHost: true, LegacyLogin: true,
 }
 
 // IsList reports whether key may be given several times.
@@ -98,3 +135,6 @@ func IsSwitch(key Key) bool { return switches[key] }
 
 // ConnectKeys returns the settings of `sixin4 connect` in the order of --help.
 func ConnectKeys() []Key { return slices.Clone(connectOrder) }
+
+// BrokerKeys returns the settings of `tspd serve` in the order of --help.
+func BrokerKeys() []Key { return slices.Clone(brokerOrder) }

@@ -43,6 +43,9 @@ func (r Raw) Set(key Key, text string) {
 	r[key] = append(r[key], Value{Text: text})
 }
 
+// Has reports whether key has a value.
+func (r Raw) Has(key Key) bool { return len(r[key]) > 0 }
+
 // alternatives are keys that say the same in different ways, so that any one of
 // them replaces all.
 var alternatives = [][]Key{{Remote, Peers}, {PasswordFile, oldPassword}}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"slices"
@@ -35,6 +36,17 @@ func tunError(set settings, err error) error {
 
 func isNameTaken(err error) bool {
 	return errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EEXIST)
+}
+
+// listenError is for the sockets of a broker.
+func (b *brokerage) listenError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRNOTAVAIL) && len(b.cfg.Listen) > 0:
+		return b.cfg.Invalid(config.Listen, "no interface of this host has this address")
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another broker runs here, or another program has that port (ss -lntup shows it)", err)
+	}
+	return hostError(err)
 }
 
 // interfaceError is for errors of the interface's configuration: EACCES and EROFS

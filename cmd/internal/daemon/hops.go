@@ -42,7 +42,14 @@ func (t *tunnel) newFollower() *follower {
 	}
 }
 
+// mostHops is for how many peers the next hop is asked for: each costs a question to
+// the kernel every hopInterval. A hub with more sends through the raw socket.
+const mostHops = 256
+
 func (t *tunnel) hops(now *shape) map[[4]byte]wire.Hop {
+	if len(now.peers) > mostHops {
+		return nil
+	}
 	hops := make(map[[4]byte]wire.Hop, len(now.peers))
 	for _, p := range now.peers {
 		hop, err := ifcfg.NextHop(now.local, p.Remote)

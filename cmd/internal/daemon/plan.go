@@ -46,7 +46,8 @@ type PlannedPeer struct {
 	Prefixes []netip.Prefix `json:"prefixes"`
 	MTU      encap.TunMTU   `json:"mtu"`
 
-	invalid func(reason string) error // blames the value that named the peer; nil when none did
+	invalid  func(reason string) error // blames the value that named the peer; nil when none did
+	unproven bool                      // as engine.Peer has it
 }
 
 // blame is the error that the peer is not one to have.

@@ -9,6 +9,7 @@ import (
 // shape is what a tunnel looks like at a moment: its ends, its addresses, its
 // sizes. A shape is never changed, only replaced by another (tunnel.become).
 type shape struct {
+	hub       bool // whose peers come and go; the ways to them are not asked for one by one
 	local     netip.Addr
 	peers     []PlannedPeer
 	addresses []netip.Prefix // of the interface, the link-local one first

@@ -31,12 +31,13 @@ func (t *tunnel) makeEngine(s shape, table *engine.Table) (err error) {
 
 // newTable makes a peer table that lets no packet in from ours.
 func (t *tunnel) newTable(s shape, ours []netip.Prefix) (*engine.Table, error) {
-	cfg := engine.TableConfig{Ours: ours}
+	cfg := engine.TableConfig{Ours: ours, Hub: s.hub}
 	for _, p := range s.peers {
 		cfg.Peers = append(cfg.Peers, engine.Peer{
 			Remote:   p.Remote,
 			Prefixes: p.Prefixes,
 			Outer:    t.outer(s.local, p.Remote),
+			Unproven: p.unproven,
 		})
 	}
 	return engine.NewTable(cfg)

@@ -178,10 +178,27 @@ func (t *tunnel) become(next shape) (err error) {
 	t.worn.add(put)
 	t.now.Store(&next)
 	t.noteTrouble("")
-	t.claims.become(next, func(message string) { t.env.Logger.Warn(message, "name", t.name) })
+	if !next.hub {
+		t.claims.become(next, func(message string) { t.env.Logger.Warn(message, "name", t.name) })
+	}
 	if err := t.worn.keepOnly(next); err != nil { // too late to go back
 		t.env.Logger.Warn("something of the tunnel before is left", "name", t.name, "error", err)
 	}
+	return nil
+}
+
+// setPeers replaces the peers of a hub, and nothing else.
+func (t *tunnel) setPeers(peers []PlannedPeer) error {
+	t.change.Lock()
+	defer t.change.Unlock()
+	next := *t.now.Load()
+	next.peers = peers
+	table, err := t.newTable(next, t.seen.ours)
+	if err != nil {
+		return err
+	}
+	t.engine.SetTable(table)
+	t.now.Store(&next)
 	return nil
 }
 
@@ -291,6 +308,9 @@ func (t *tunnel) engage(next shape) error {
 // is reached through another tunnel of ours is fine, and one that is not reached
 // at all may come back.
 func (t *tunnel) checkRoutes(next shape) error {
+	if next.hub {
+		return nil
+	}
 	for _, p := range next.peers {
 		route, err := t.env.host().RouteTo(p.Remote)
 		if err == nil && route.Index == t.iface.Index {

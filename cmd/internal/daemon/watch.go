@@ -68,6 +68,9 @@ func (t *tunnel) refreshTable(now *shape) error {
 // look asks how each peer is reached now. It returns the smallest MTU, 0 when no
 // peer can be reached, and why the first one cannot when none can.
 func (t *tunnel) look(now *shape) (least encap.WireMTU, trouble string) {
+	if now.hub {
+		return 0, ""
+	}
 	for _, p := range now.peers {
 		mtu, err := t.wayTo(p)
 		switch {

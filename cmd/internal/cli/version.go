@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"cmp"
@@ -9,30 +9,29 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is set by the linker (-X main.version=v1.2.3) in a release.
-var version string
-
-// versionInfo is what `sixin4 version --json` prints.
+// versionInfo is what `version --json` prints.
 type versionInfo struct {
 	Version  string `json:"version"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
 }
 
-func newVersion() *cobra.Command {
+// NewVersion is the command that prints the version of a program. release is what the
+// linker has set, empty when this is no release.
+func NewVersion(program, release string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
 		Long:    "Print the version of this program, of Go and of the platform it was built for.",
-		Example: "  sixin4 version\n  sixin4 version --json",
-		Args:    noArgs,
+		Example: fmt.Sprintf("  %[1]s version\n  %[1]s version --json", program),
+		Args:    NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := versionInfo{buildVersion(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+			v := versionInfo{buildVersion(release), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), v)
+				return WriteJSON(cmd.OutOrStdout(), v)
 			}
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "sixin4 %s (%s, %s)\n", v.Version, v.Go, v.Platform)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s %s (%s, %s)\n", program, v.Version, v.Go, v.Platform)
 			return err
 		},
 	}
@@ -41,10 +40,10 @@ func newVersion() *cobra.Command {
 }
 
 // buildVersion is the release, else what the toolchain noted, else "devel".
-func buildVersion() string {
+func buildVersion(release string) string {
 	var module string
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "(devel)" {
 		module = info.Main.Version
 	}
-	return cmp.Or(version, module, "devel")
+	return cmp.Or(release, module, "devel")
 }
