@@ -145,7 +145,7 @@ func TestCommandLineErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", exit.Usage, "no command: serve, user, tunnel, pool, log or version (tspd --help says more)"},
+		{"", exit.Usage, "no command: serve, user, tunnel, pool, log, drain or version (tspd --help says more)"},
 		{"server", exit.Usage, `unknown command "server"; the nearest is serve`},
 		{"frobnicate", exit.Usage, `unknown command "frobnicate" (tspd --help lists them)`},
 		{"user", exit.Usage, "user: what? (tspd user --help shows examples)"},

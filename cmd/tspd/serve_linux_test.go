@@ -115,7 +115,19 @@ func TestServe(t *testing.T) {
 	if err != nil || len(status.Tunnels) != 1 || status.Tunnels[0].Name != "tspd0" {
 		t.Errorf("status: %+v, %v", status, err)
 	}
+	for _, step := range []struct{ option, reason string }{{"--off=false", "draining: no new tunnels"}, {"--off", ""}} {
+		if code, _, stderr := tspd("drain", step.option, "--socket", d.path("s")); code != exit.OK {
+			t.Errorf("drain %s: %d, %s", step.option, code, stderr)
+		}
+		status, err := control.Get(context.Background(), d.path("s"))
+		if err != nil || status.Tunnels[0].Reason != step.reason {
+			t.Errorf("status after drain %s: %+v, %v; want reason %q", step.option, status, err, step.reason)
+		}
+	}
 	b.stop()
+	if code, _, stderr := tspd("drain", "--socket", d.path("s")); code != exit.NotRunning || !strings.Contains(stderr, "no broker runs") {
+		t.Errorf("drain of nothing: %d, %s; want %d", code, stderr, exit.NotRunning)
+	}
 }
 
 // TestServeRefused: what the configuration cannot know.

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// defaultBrokerName is the interface of a broker.
-	defaultBrokerName = "tspd0"
+	// DefaultBrokerName is the interface of a broker.
+	DefaultBrokerName = "tspd0"
 	// maxResolvers is how many a client is told (package tsp).
 	maxResolvers = 8
 	// maxBrokers is how many a redirection has (package tsp).
@@ -77,7 +77,7 @@ func CheckBroker(raw Raw) (Broker, error) {
 		}
 	}
 	if b.Name == "" {
-		b.Name = defaultBrokerName
+		b.Name = DefaultBrokerName
 	}
 	return b, nil
 }

@@ -23,7 +23,35 @@ const (
 )
 
 // Get asks the tunnel on the socket at path. It takes at most two seconds.
-func Get(ctx context.Context, path string) (Status, error) {
+func Get(ctx context.Context, path string) (status Status, err error) {
+	return status, ask(ctx, path, func(ctx context.Context, c *http.Client) error {
+		status, err = get(ctx, c)
+		return err
+	})
+}
+
+// Drain tells the broker on the socket at path to take no new tunnels, or to take
+// them again. It takes at most two seconds.
+func Drain(ctx context.Context, path string, on bool) error {
+	return ask(ctx, path, func(ctx context.Context, c *http.Client) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, fmt.Sprintf("http://tunnel%s?on=%t", drainPath, on), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusNoContent {
+			return fmt.Errorf("not a broker: %s", resp.Status)
+		}
+		return nil
+	})
+}
+
+// ask has a conversation with the process on the socket at path.
+func ask(ctx context.Context, path string, talk func(context.Context, *http.Client) error) error {
 	var dialer net.Dialer
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -33,14 +61,14 @@ func Get(ctx context.Context, path string) (Status, error) {
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	status, err := get(ctx, &http.Client{Transport: transport})
+	err := talk(ctx, &http.Client{Transport: transport})
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return Status{}, fmt.Errorf("%s: no answer in %v", path, answerTime)
+		return fmt.Errorf("%s: no answer in %v", path, answerTime)
 	case err != nil:
-		return Status{}, fmt.Errorf("%s: %w", path, cause(err))
+		return fmt.Errorf("%s: %w", path, cause(err))
 	}
-	return status, nil
+	return nil
 }
 
 // Alive reports whether a process listens on the socket at path.

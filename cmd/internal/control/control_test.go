@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -377,5 +378,40 @@ func TestSize(t *testing.T) {
 		if got := size(tt.n); got != tt.want {
 			t.Errorf("size(%d) = %q, want %q", tt.n, got, tt.want)
 		}
+	}
+}
+
+// TestDrain: a broker hears it, another tunnel says that it is none.
+func TestDrain(t *testing.T) {
+	var heard []bool
+	for _, c := range []struct {
+		name  string
+		drain func(bool)
+		want  string
+	}{
+		{"broker", func(on bool) { heard = append(heard, on) }, ""},
+		{"tunnel", nil, "not a broker: 404 Not Found"},
+	} {
+		path := filepath.Join(t.TempDir(), "s")
+		s, err := Listen(Config{Path: path, Status: func() Tunnel { return Tunnel{} }, Drain: c.drain})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- s.Run(ctx) }()
+		for _, on := range []bool{true, false} {
+			err := Drain(ctx, path, on)
+			if c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != path+": "+c.want) {
+				t.Errorf("%s: %v, want %q", c.name, err, c.want)
+			}
+		}
+		cancel()
+		if err := errors.Join(<-done, s.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	if !slices.Equal(heard, []bool{true, false}) {
+		t.Errorf("the broker heard %v", heard)
 	}
 }

@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 )
 
 const (
 	statusPath = "/v1/status"
+	drainPath  = "/v1/drain"
 	// mode lets the owner and the group ask, as a socket needs write permission.
 	mode fs.FileMode = 0o660
 	// patience is how long a client may take for any part of a request.
@@ -32,6 +34,7 @@ var ErrInUse = errors.New("a tunnel is running on this socket already")
 type Config struct {
 	Path   string        // of the socket; its directory is made when missing
 	Status func() Tunnel // called for each request, at any time
+	Drain  func(on bool) // of a broker: take no new tunnels, or take them again; nil when there is no such thing
 	Logger *slog.Logger  // nil discards
 }
 
@@ -128,6 +131,17 @@ func newHTTP(cfg Config) *http.Server {
 			cfg.Logger.Debug("status not sent", "error", err)
 		}
 	})
+	if cfg.Drain != nil {
+		mux.HandleFunc("POST "+drainPath, func(w http.ResponseWriter, r *http.Request) {
+			on, err := strconv.ParseBool(r.URL.Query().Get("on"))
+			if err != nil {
+				http.Error(w, "on: true or false", http.StatusBadRequest)
+				return
+			}
+			cfg.Drain(on)
+			w.WriteHeader(http.StatusNoContent)
+		})
+	}
 	return &http.Server{
 		Handler:        mux,
 		ReadTimeout:    patience,

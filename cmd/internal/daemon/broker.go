@@ -221,11 +221,26 @@ func ignoreClosed(close func() error) func() error {
 	}
 }
 
-func (b *brokerage) openControl(context.Context) error { return b.tunnel.openControl(b.status) }
+func (b *brokerage) openControl(context.Context) error {
+	return b.tunnel.openControl(b.status, b.drain)
+}
+
+// drain refuses new tunnels, or takes them again. Those that are up go on.
+func (b *brokerage) drain(on bool) {
+	b.server.SetDraining(on)
+	what := "new tunnels are given again"
+	if on {
+		what = "no new tunnels are given"
+	}
+	b.env.Logger.Info(what, "name", b.name)
+}
 
 func (b *brokerage) status() control.Tunnel {
 	s := b.tunnel.status("broker")
 	s.Prefixes = []string{b.cfg.Prefix.String()}
+	if b.server.Draining() {
+		s.Reason = "draining: no new tunnels"
+	}
 	return s
 }
 

@@ -144,7 +144,7 @@ func (t *negotiated) openDevice() (err error) {
 	return err
 }
 
-func (t *negotiated) openControl() error { return t.tunnel.openControl(t.status) }
+func (t *negotiated) openControl() error { return t.tunnel.openControl(t.status, nil) }
 
 // index is that of the interface, 0 when there is none.
 func (t *negotiated) index() int {

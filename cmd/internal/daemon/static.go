@@ -87,7 +87,7 @@ func (t *static) openDevice() error {
 
 func (t *static) become() error { return t.tunnel.become(t.plan.shape()) }
 
-func (t *static) openControl() error { return t.tunnel.openControl(t.status) }
+func (t *static) openControl() error { return t.tunnel.openControl(t.status, nil) }
 
 func (t *static) status() control.Tunnel {
 	s := t.tunnel.status("static")

@@ -325,10 +325,12 @@ func (t *tunnel) selfRoute(p PlannedPeer) string {
 		t.name, p.Remote)
 }
 
-func (t *tunnel) openControl(status func() control.Tunnel) (err error) {
+// openControl opens the control socket. drain is a broker's, nil otherwise.
+func (t *tunnel) openControl(status func() control.Tunnel, drain func(on bool)) (err error) {
 	t.server, err = control.Listen(control.Config{
 		Path:   t.socket,
 		Status: status,
+		Drain:  drain,
 		Logger: t.env.Logger,
 	})
 	if err != nil {
