@@ -13,7 +13,7 @@ all: build
 
 help:
 	@echo 'make build   bin/sixin4, bin/tspc and bin/tspd, one static file each'
-	@echo 'make demo    shows a tunnel between two namespaces (root, or user namespaces)'
+	@echo 'make demo    shows tunnels and a broker in namespaces (root, or user namespaces)'
 	@echo 'make test    all tests, with the race detector; those of namespaces need the same'
 	@echo 'make check   gofmt, vet (Linux and macOS), staticcheck'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)'

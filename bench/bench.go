@@ -1,7 +1,7 @@
 // Package bench measures the engine against what else could carry the packets,
 // and shows it at work: `sixin4 bench pair`, `sixin4 bench micro` and
 // `sixin4 demo`. Everything happens in network namespaces that it makes itself,
-// by child processes of the same program.
+// by child processes of the same program, and in the demo of the broker tspd.
 //
 // Only ratios taken in one run mean anything on a shared machine: what is
 // compared is measured in turns (A B C A B C), and ratios are taken per turn.

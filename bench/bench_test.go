@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -116,32 +115,5 @@ func TestPairSaysWhyATunnelDoesNotStart(t *testing.T) {
 	_, err = pairOf(t.Context(), cfg, script)
 	if err == nil || !strings.Contains(err.Error(), "the tunnel is broken") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("error %v, want the status and what it said", err)
-	}
-}
-
-func TestDemo(t *testing.T) {
-	nstest.Need(t)
-	var out strings.Builder
-	if err := demoOf(t.Context(), &out, program(t)); err != nil {
-		t.Fatalf("%v, after:\n%s", err, out.String())
-	}
-	for _, want := range []string{"A$ sixin4 up --remote", "ready: six0", "10 of 10", "A to B", "B to A", "dropped none", "\ndone\n"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in:\n%s", want, out.String())
-		}
-	}
-}
-
-func TestDemoCleansUp(t *testing.T) {
-	nstest.Need(t)
-	t.Setenv("TMPDIR", t.TempDir())
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := demoOf(ctx, new(strings.Builder), program(t)); err == nil {
-		t.Error("a demo that was cancelled did not fail")
-	}
-	left, err := filepath.Glob(filepath.Join(os.TempDir(), "sixin4-*"))
-	if err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

@@ -5,26 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"sixin4/bench/child"
-	"sixin4/bench/traffic"
 	"sixin4/tun/nstest"
 )
 
 const (
-	demoTime  = 30 * time.Second
-	demoBytes = 100_000_000 // each way
+	demoTime  = 30 * time.Second // after it something is wrong
+	demoBytes = 50_000_000       // of each transfer
 	demoPings = 10
 )
 
-// Demo shows the tunnel working between two hosts that it makes itself, network
-// namespaces joined by one veth pair, and tells the reader on w what it does. It
-// takes under 30 seconds and leaves nothing behind; any step that does not work
-// is its error. It needs what nstest.Missing names, which is then the error.
+// brokerProgram is the file name of the broker, which is beside this program.
+const brokerProgram = "tspd"
+
+// Demo shows on w, as a transcript, first a tunnel between two hosts that know each
+// other, then a broker that gives a tunnel and a prefix to a user. It makes the hosts
+// itself: network namespaces. It takes a few seconds, 30 at most, and leaves nothing
+// behind; any step that does not work is its error. It needs the broker's program
+// beside this one, and what nstest.Missing names, which is then the error.
 func Demo(ctx context.Context, w io.Writer) error {
 	if missing := nstest.Missing(); missing != "" {
 		return fmt.Errorf("demo: %s", missing)
@@ -33,17 +38,37 @@ func Demo(ctx context.Context, w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	return demoOf(ctx, w, self)
+	return newDemo(w, self).run(ctx)
 }
 
-// demoOf is Demo with the program that has the subcommands named.
-func demoOf(ctx context.Context, w io.Writer, self string) (err error) {
+// demo is the hosts and what runs on them.
+type demo struct {
+	w       io.Writer
+	self    string                 // the program that has the subcommands
+	bytes   int64                  // of each transfer
+	forward func(*nstest.NS) error // makes a router of a namespace
+	dir     string                 // has a directory for each host
+	topo    *nstest.Topology       // home and broker
+	hosts   []*demoHost            // in the order in which they are stopped
+	routers bool                   // forward worked
+
+	home, broker, laptop, server *demoHost
+}
+
+func newDemo(w io.Writer, self string) *demo {
+	return &demo{w: w, self: self, bytes: demoBytes, forward: func(ns *nstest.NS) error {
+		return ns.Sysctl("net/ipv6/conf/all/forwarding", "1")
+	}}
+}
+
+func (d *demo) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, demoTime)
 	defer cancel()
-	d := &demo{w: w, self: self}
 	defer func() { err = errors.Join(err, d.close()) }()
 	for _, step := range []func(context.Context) error{
-		d.build, d.up, d.ping, d.transfers, d.counters, d.down,
+		d.findBroker, d.build,
+		d.up, d.between, d.down,
+		d.serve, d.connect, d.world, d.delegated, d.counters, d.end,
 	} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("demo: %w", err)
@@ -52,20 +77,21 @@ func demoOf(ctx context.Context, w io.Writer, self string) (err error) {
 	return nil
 }
 
-// demo is the two hosts and what runs on them.
-type demo struct {
-	w     io.Writer
-	self  string
-	dir   string
-	topo  *nstest.Topology
-	hosts [2]*host
+// findBroker is before everything else, as nothing is shown without the broker.
+func (d *demo) findBroker(context.Context) error {
+	_, err := os.Stat(d.program(brokerProgram))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no program %s beside %s (make build makes both)", brokerProgram, d.self)
+	}
+	return err
 }
 
-// host is one end and its tunnel program.
-type host struct {
-	name string
-	end
-	proc *child.Process
+// program is the path of a program that a command line begins with.
+func (d *demo) program(name string) string {
+	if name == brokerProgram {
+		return filepath.Join(filepath.Dir(d.self), brokerProgram)
+	}
+	return d.self
 }
 
 // say tells the reader; one who has gone away misses the rest.
@@ -74,36 +100,65 @@ func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.w, format+"\n", a
 // step begins a paragraph that says what happens next.
 func (d *demo) step(format string, args ...any) { d.say("\n# "+format, args...) }
 
-// shell shows a command line as one would type it on a host.
-func (d *demo) shell(host string, args []string) {
-	line := strings.Join(append([]string{filepath.Base(args[0])}, args[1:]...), " ")
-	d.say("%s$ %s", host, line)
+// args shows a command line as one would type it on a host, and returns it with the
+// path of the program.
+func (d *demo) args(h *demoHost, line string) []string {
+	d.say("%s$ %s", h.name, line)
+	words := strings.Fields(line)
+	words[0] = d.program(words[0])
+	return words
 }
 
-func (d *demo) build(context.Context) (err error) {
-	d.say("# Two hosts, A and B: network namespaces joined by a veth pair. They have IPv4 only.")
-	if d.dir, err = os.MkdirTemp("", "sixin4-demo-"); err != nil {
+// start starts what stays in the foreground, and returns the line that says that it
+// is ready.
+func (d *demo) start(ctx context.Context, h *demoHost, line string) (ready string, err error) {
+	h.proc, ready, err = startReady(ctx, h, d.args(h, line))
+	if err == nil {
+		d.say("%s", ready)
+	}
+	return ready, err
+}
+
+// command runs what ends by itself, and shows what it prints.
+func (d *demo) command(ctx context.Context, h *demoHost, line string) error {
+	args := d.args(h, line)
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir = h.dir
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return fmt.Errorf("%s: %w: %s", line, err, strings.TrimSpace(string(exit.Stderr)))
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", line, err)
+	}
+	d.say("%s", strings.TrimRight(string(out), "\n"))
+	return nil
+}
+
+// stop ends the program of a host, which must have run until now, and wants its
+// interface to be gone.
+func (d *demo) stop(h *demoHost, tunnel string) error {
+	if err := errors.Join(h.proc.Running(), h.proc.Stop()); err != nil {
 		return err
 	}
-	if d.topo, err = nstest.Pair(); err != nil {
-		return err
-	}
-	a, b := ends(d.topo, d.dir)
-	d.hosts = [2]*host{{name: "A", end: a}, {name: "B", end: b}}
-	for _, h := range d.hosts {
-		d.say("%s has %v", h.name, h.local)
+	h.proc = nil
+	if _, err := h.ns.LinkStats(tunnel); err == nil {
+		return fmt.Errorf("%s still has the interface %s", h.name, tunnel)
 	}
 	return nil
 }
 
-// close undoes what a failed step left; after all steps only the directory and
-// the namespaces are.
+// close undoes what a failed step left; after all steps only the directory and the
+// namespaces are.
 func (d *demo) close() error {
 	var errs []error
 	for _, h := range d.hosts {
-		if h != nil && h.proc != nil {
+		if h.proc != nil {
 			errs = append(errs, h.proc.Stop())
 		}
+	}
+	for _, h := range d.hosts {
+		errs = append(errs, h.ns.Close())
 	}
 	if d.topo != nil {
 		errs = append(errs, d.topo.Close())
@@ -112,85 +167,4 @@ func (d *demo) close() error {
 		errs = append(errs, os.RemoveAll(d.dir))
 	}
 	return errors.Join(errs...)
-}
-
-func (d *demo) up(ctx context.Context) error {
-	d.step("Each starts its end of an IPv6-in-IPv4 tunnel, and says when packets can flow.")
-	for _, h := range d.hosts {
-		args := engineCommand(d.self, h.end)
-		d.shell(h.name, args)
-		proc, line, err := startReady(ctx, h.ns, args)
-		if err != nil {
-			return err
-		}
-		h.proc = proc
-		d.say("%s", line)
-	}
-	return nil
-}
-
-func (d *demo) ping(ctx context.Context) error {
-	a, b := d.hosts[0], d.hosts[1]
-	d.step("A pings B over IPv6.")
-	var r traffic.PingResult
-	err := a.ns.Do(func() (err error) {
-		r, err = traffic.SendPing(ctx, b.inner.Addr(), traffic.Ping{Count: demoPings, Interval: 20 * time.Millisecond})
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	d.say("%d of %d requests to %v answered, median %.0f us", r.Received, r.Sent, b.inner.Addr(), r.Median)
-	if r.Received != r.Sent {
-		return fmt.Errorf("ping: %d of %d requests were not answered", r.Sent-r.Received, r.Sent)
-	}
-	return nil
-}
-
-func (d *demo) transfers(ctx context.Context) error {
-	d.step("Each sends the other %d MB of pseudo-random data over TCP; SHA-256 is taken at both ends.", demoBytes/1_000_000)
-	a, b := d.hosts[0], d.hosts[1]
-	for _, way := range []struct{ from, to *host }{{a, b}, {b, a}} {
-		r, err := traffic.Transfer(ctx, way.from.ns, way.to.ns, way.to.inner.Addr(), demoBytes)
-		if err != nil {
-			return err
-		}
-		d.say("%s to %s: %.2f s, %.0f Mbit/s, both ends have %x...",
-			way.from.name, way.to.name, r.Seconds, r.BitsPerSecond()/1e6, r.Sum[:8])
-	}
-	return nil
-}
-
-func (d *demo) counters(ctx context.Context) error {
-	d.step("Each tunnel has counted what it carried.")
-	for _, h := range d.hosts {
-		args := statusCommand(d.self, h.end)
-		d.shell(h.name, args)
-		t, err := readStatus(ctx, args)
-		if err != nil {
-			return err
-		}
-		d.say("%s", t)
-		if t.Tx.Bytes < demoBytes || t.Rx.Bytes < demoBytes {
-			return fmt.Errorf("counters of %s: more was carried than they say", h.name)
-		}
-	}
-	return nil
-}
-
-func (d *demo) down(context.Context) error {
-	d.step("SIGTERM ends both; their interfaces, addresses and routes are gone.")
-	for _, h := range d.hosts {
-		if err := h.proc.Running(); err != nil {
-			return err
-		}
-		if err := h.proc.Stop(); err != nil {
-			return err
-		}
-		if _, err := h.ns.LinkStats(tunnelName); err == nil {
-			return fmt.Errorf("%s still has the interface %s", h.name, tunnelName)
-		}
-	}
-	d.say("done")
-	return nil
 }

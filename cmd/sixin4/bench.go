@@ -30,10 +30,11 @@ line, and to the first echo request that comes back through the tunnel. The brok
 and the far end are in the next network namespace. Root is needed, or a system that
 lets ordinary users make user namespaces.`
 
-const demoHelp = `Show a tunnel working: two hosts, which are network namespaces made for it, a
-tunnel between them, a ping, a transfer each way and the counters. It takes under
-30 seconds and leaves nothing behind. Root is needed, or a system that lets
-ordinary users make user namespaces.`
+const demoHelp = `Show tunnels working, on hosts that are network namespaces made for it: one between
+two hosts that know each other, then one that a broker gives to a user, with a prefix
+for the hosts behind; with pings, transfers and counters. It takes a few seconds, 30
+at most, and leaves nothing behind. The broker's program, tspd, must be beside this
+one. Root is needed, or a system that lets ordinary users make user namespaces.`
 
 func newBench() *cobra.Command {
 	cmd := &cobra.Command{
@@ -142,7 +143,7 @@ func checkRounds(n int) error {
 func newDemo() *cobra.Command {
 	return &cobra.Command{
 		Use:     "demo",
-		Short:   "Show a tunnel working between two namespaces",
+		Short:   "Show tunnels and a broker working, in namespaces",
 		Long:    demoHelp,
 		Example: "  sudo sixin4 demo",
 		Args:    cli.NoArgs,
