@@ -20,6 +20,7 @@ const (
 	icmpPacketTooBig = 2
 	icmpRouterAdvert = 134
 	icmpEchoRequest  = 128
+	icmpEchoReply    = 129
 	icmpRedirect     = 137
 	icmpErrorLen     = 8  // type, code, checksum and four bytes of their own
 	icmpHopLimit     = 64 // far enough for a sender beyond this host

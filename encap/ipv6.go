@@ -93,8 +93,14 @@ func RouterMessage(inner IPv6) bool {
 
 // EchoRequest reports whether inner is an ICMPv6 echo request without extension
 // headers (RFC 4443, Section 4.1).
-func EchoRequest(inner IPv6) bool {
-	return inner.NextHeader() == protoICMPv6 && len(inner) > IPv6HeaderLen && inner[IPv6HeaderLen] == icmpEchoRequest
+func EchoRequest(inner IPv6) bool { return isICMPv6(inner, icmpEchoRequest) }
+
+// EchoReply reports whether inner is an ICMPv6 echo reply without extension headers
+// (RFC 4443, Section 4.2).
+func EchoReply(inner IPv6) bool { return isICMPv6(inner, icmpEchoReply) }
+
+func isICMPv6(inner IPv6, kind byte) bool {
+	return inner.NextHeader() == protoICMPv6 && len(inner) > IPv6HeaderLen && inner[IPv6HeaderLen] == kind
 }
 
 // LinkScope reports whether inner goes no further than the link, which is the

@@ -70,7 +70,7 @@ func hubTable(n int) TableConfig {
 // doubtful is a hub of three whose first peer has not shown where it is.
 func doubtful() TableConfig {
 	c := hubTable(3)
-	c.Peers[0].Unproven = true
+	c.Peers[0].Unproven, c.Self = true, ours6
 	return c
 }
 

@@ -81,6 +81,10 @@ func TestInboundPeerRules(t *testing.T) {
 
 		{"hub: own prefix", hub, p0, echo(h0, host6), encap.Forward},
 		{"hub: own prefix, to another peer", hub, p0, echo(h0, h1), encap.Forward},
+		{"hub: an unproven peer's echo reply to us", doubtful(), p0, packettest.ICMPv6(h0, ours6, 129, 0, make([]byte, 20)), encap.Forward},
+		{"hub: data of an unproven peer", doubtful(), p0, udp(h0, host6, 1, 100), encap.DropUnproven},
+		{"hub: an unproven peer's echo request", doubtful(), p0, echo(h0, ours6), encap.DropUnproven},
+		{"hub: an unproven peer's echo reply to others", doubtful(), p0, packettest.ICMPv6(h0, host6, 129, 0, make([]byte, 20)), encap.DropUnproven},
 		{"hub: another peer's prefix", hub, p0, echo(h1, host6), encap.DropInnerSourceNotPeers},
 		{"hub: nobody's prefix", hub, p0, echo(other6, host6), encap.DropInnerSourceNotPeers},
 		{"hub: not a peer", hub, peer4, echo(h0, host6), encap.DropNotPeer},

@@ -17,10 +17,10 @@ type Peer struct {
 	// prefix ::/0 makes it the only peer of a host.
 	Prefixes []netip.Prefix
 	Outer    encap.Outer // Dst may be left out
-	// Unproven is for a peer of a hub that said where it is and has not shown it yet.
-	// What it sends is taken, but all it is sent are ICMPv6 echo requests from Ours:
-	// whoever answers these through the tunnel is there. So nobody can have the hub
-	// send packets to an address that is another's.
+	// Unproven is for a peer of a hub that said where it is and has not shown it yet. All
+	// that it is sent are ICMPv6 echo requests from TableConfig.Self, and all that is
+	// taken from it are the replies: whoever can give these is there. So nobody can have
+	// the hub send packets to an address that is another's, or in its name.
 	Unproven bool
 }
 
@@ -32,6 +32,9 @@ type TableConfig struct {
 	Ours []netip.Prefix
 	// Hub makes it a hub however many peers there are: none, or one with ::/0.
 	Hub bool
+	// Self is the address of a hub that talks to unproven peers; invalid when there are
+	// none.
+	Self netip.Addr
 }
 
 // Table finds the peer of a packet. It never changes.
@@ -41,6 +44,7 @@ type Table struct {
 	routes   *bart.Table[int32] // destination to index of peer
 	sources  *bart.Table[int32] // source to index of the peer that may use it, or ours
 	host     bool               // one peer that everything goes to
+	self     netip.Addr         // TableConfig.Self
 }
 
 // ours stands for Config.Ours among the indices of peers.
@@ -68,7 +72,7 @@ func (c *counter) add(packets, bytes int) {
 // NewTable checks the peers and prepares the look-ups. Two peers with one remote
 // address or one prefix are refused.
 func NewTable(cfg TableConfig) (*Table, error) {
-	t := &Table{byRemote: make(map[[4]byte]int32, len(cfg.Peers)), routes: new(bart.Table[int32])}
+	t := &Table{byRemote: make(map[[4]byte]int32, len(cfg.Peers)), routes: new(bart.Table[int32]), self: cfg.Self}
 	if len(cfg.Peers) == 0 && !cfg.Hub {
 		return nil, fmt.Errorf("peer table: no peers")
 	}
@@ -132,7 +136,8 @@ func (t *Table) outbound(inner encap.IPv6) (int32, encap.Drop) {
 	if !t.host {
 		if from, ok := t.sources.Lookup(inner.Src()); ok && from == i {
 			return 0, encap.DropHairpin
-		} else if t.peers[i].Unproven && (!ok || from != ours || !encap.EchoRequest(inner)) {
+		}
+		if t.peers[i].Unproven && (inner.Src() != t.self || !encap.EchoRequest(inner)) {
 			return 0, encap.DropUnproven
 		}
 	}
@@ -159,6 +164,9 @@ func (t *Table) inbound(src [4]byte, inner encap.IPv6) (int32, encap.Drop) {
 	i, ok := t.byRemote[src]
 	if !ok {
 		return 0, encap.DropNotPeer
+	}
+	if t.peers[i].Unproven && (inner.Dst() != t.self || !encap.EchoReply(inner)) {
+		return 0, encap.DropUnproven
 	}
 	a := inner.Src()
 	owner, ok := t.sources.Lookup(a)

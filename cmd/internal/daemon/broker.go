@@ -147,14 +147,15 @@ func (b *brokerage) ownAddress() netip.Addr {
 }
 
 // resume takes up the tunnels that were up when the process before this one ended.
-// Each must show anew that it is there, which it does within a round trip.
+// Each must show anew that it is there, which it does within a round trip, or later,
+// when the network was away too.
 func (b *brokerage) resume(ctx context.Context) error {
 	live, err := b.store.Live(ctx, b.node())
 	if err != nil {
 		return err
 	}
 	for _, l := range live {
-		b.leases.put(l)
+		b.leases.resume(l)
 	}
 	if err := b.become(b.shape()); err != nil {
 		return err
@@ -173,6 +174,8 @@ func (b *brokerage) openServer(context.Context) (err error) {
 		Realm:       b.cfg.Realm,
 		Redirect:    broker.Redirect{Brokers: b.cfg.Redirect},
 		Logger:      b.env.Logger,
+		// A client that says proxy and names the address that it has itself is no proxy.
+		Proxy: func(_ *broker.User, from netip.AddrPort, end netip.Addr) bool { return end == from.Addr() },
 	}
 	c.Logins.Iterations = b.cfg.Iterations
 	if c.Secret, err = decoySecret(b.cfg.KeyFile); err != nil {
@@ -247,6 +250,7 @@ func (b *brokerage) status() control.Tunnel {
 func (b *brokerage) tasks() []Task {
 	tasks := append(b.tunnel.tasks(),
 		newTask("tunnels", b.leases.run),
+		newTask("records", b.leases.keep),
 		newTask("proofs", b.leases.prove),
 	)
 	for i := range b.listen {

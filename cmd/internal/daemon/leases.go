@@ -20,9 +20,9 @@ import (
 // leases are the tunnels of a broker: it offers them, and has the engine carry those
 // that were accepted. It is the broker's Provisioner.
 //
-//	Offer ──> Accept ──> unproven ──> proven ──> not heard for too long, expired,
-//	                        │ no answer             lost to another broker, dropped
-//	                        v                          │
+//	Offer ──> Accept ──> unproven ──> proven ──> not heard for too long, and silent
+//	                        │ no answer             when asked; expired, dropped, lost
+//	                        v                          │ to another broker
 //	                      gone <──────────────────────┘
 //
 // What changes here the task run hands to the engine, as one new table for however
@@ -33,6 +33,7 @@ type leases struct {
 	doubted chan struct{} // the same for doubts
 
 	mu      sync.Mutex
+	fresh   []*liveLease // the engine does not know them yet
 	doubts  []*liveLease // that have to show where they are
 	byID    map[string]*liveLease
 	byOuter map[netip.Addr]*liveLease // no two tunnels can end at one address
@@ -41,10 +42,13 @@ type leases struct {
 // liveLease is a tunnel that is carried. The store's lease in it is never changed.
 type liveLease struct {
 	store.Lease
-	since  time.Time
-	proven bool
-	heard  time.Time // as the store knows it
-	gone   bool
+	since   time.Time // accepted, or found there when asked
+	proven  bool
+	resumed bool      // of the run before: has until Silence to show that it is there
+	asked   int       // echo requests in a row without an answer
+	asking  bool      // it is in doubts, or being asked
+	heard   time.Time // as the store knows it
+	gone    bool
 }
 
 func newLeases(b *brokerage) *leases {
@@ -59,8 +63,8 @@ const offerTime = 5 * time.Minute
 
 // Offer reserves an address, and a prefix if one is asked for.
 func (t *leases) Offer(ctx context.Context, ask broker.Ask) (*broker.Grant, error) {
-	if ask.Outer == t.b.local() {
-		return nil, &tsp.Error{Code: tsp.BadIPv4}
+	if err := t.checkOuter(ask.Outer); err != nil {
+		return nil, err
 	}
 	bits, err := ask.PrefixLen()
 	if err != nil {
@@ -70,15 +74,43 @@ func (t *leases) Offer(ctx context.Context, ask broker.Ask) (*broker.Grant, erro
 	if ask.User != nil {
 		want.UserID = ask.User.ID
 	}
+	if t.isTaken(ctx, ask) {
+		return nil, &tsp.Error{Code: tsp.IPv4InUse}
+	}
 	l, err := t.b.store.Reserve(ctx, want)
 	if err != nil {
 		return nil, reserveError(err, bits)
 	}
-	if other := t.at(ask.Outer); other != nil && other.ID != l.ID && t.inUse(other) {
-		return nil, &tsp.Error{Code: tsp.IPv4InUse}
-	}
 	return &broker.Grant{ID: grantID(l.ID, l.Epoch), Tunnel: t.tunnel(l, ask)}, nil
 }
+
+// checkOuter refuses what cannot be another host.
+func (t *leases) checkOuter(a netip.Addr) error {
+	own, err := t.b.env.host().HasAddress(a)
+	if err != nil {
+		return err
+	}
+	if b := a.As4(); own || !a.IsGlobalUnicast() || b[0] == 0 || b[0] >= 240 {
+		return &tsp.Error{Code: tsp.BadIPv4}
+	}
+	return nil
+}
+
+// isTaken reports whether somebody else's tunnel ends where a client wants one. Who
+// speaks over TCP has the address, so a tunnel of nobody there is its own of before,
+// or of one who has gone. Any other is asked: a datagram may have a forged source, and
+// must not end the tunnel of who is there.
+func (t *leases) isTaken(ctx context.Context, ask broker.Ask) bool {
+	t.mu.Lock()
+	other := t.byOuter[ask.Outer]
+	taken := other != nil && other.proven && (ask.User == nil || ask.User.ID != other.UserID) &&
+		(ask.Conn != nil || other.UserID != "")
+	t.mu.Unlock()
+	return taken && t.answers(ctx, other, takenTime)
+}
+
+// takenTime is how long the owner of an address has to answer before another gets it.
+const takenTime = time.Second
 
 // reserveError is what a client is told of why it gets nothing.
 func reserveError(err error, bits int) error {
@@ -174,34 +206,50 @@ func (t *leases) Close(g *broker.Grant, keep bool) {
 	t.mu.Unlock()
 	if l != nil && l.Epoch == epoch {
 		t.end(ctx, l, "deleted by its client")
+		return
+	}
+	if s, err := t.b.store.Lease(ctx, id); err == nil && s.UserID == "" && s.State == store.Offered {
+		t.recordEnd(t.b.store.Release(ctx, id, s.Epoch), id)
 	}
 }
 
 // storeTime bounds what the store may take for one thing.
 const storeTime = 10 * time.Second
 
-// put carries a lease, in place of an earlier session of the same, or of one that had
-// the same outer address and was not heard any more.
+// put carries a lease, in place of an earlier session of the same, and of one that had
+// the same outer address.
 func (t *leases) put(s store.Lease) {
-	l := &liveLease{Lease: s, since: time.Now(), heard: s.LastSeen}
+	t.carry(&liveLease{Lease: s, since: time.Now(), heard: s.LastSeen})
+}
+
+// resume carries a lease of the run before.
+func (t *leases) resume(s store.Lease) {
+	t.carry(&liveLease{Lease: s, since: time.Now(), heard: s.LastSeen, resumed: true})
+}
+
+func (t *leases) carry(l *liveLease) {
 	t.mu.Lock()
-	var ousted *liveLease
-	if before := t.byID[l.ID]; before != nil {
+	before := t.byID[l.ID]
+	if before != nil && before.Epoch > l.Epoch {
+		t.mu.Unlock()
+		return // a later session was faster
+	}
+	if before != nil {
 		t.drop(before)
 	}
-	if other := t.byOuter[l.Outer.Addr()]; other != nil {
-		t.drop(other)
-		ousted = other
+	ousted := t.byOuter[l.Outer.Addr()]
+	if ousted != nil {
+		t.drop(ousted)
 	}
 	t.byID[l.ID], t.byOuter[l.Outer.Addr()] = l, l
+	t.fresh = append(t.fresh, l)
 	t.mu.Unlock()
 	if ousted != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
 		defer cancel()
-		t.note(t.b.store.Deactivate(ctx, ousted.ID, ousted.Epoch), ousted, "its outer address has another tunnel now")
+		t.retire(ctx, ousted, "its outer address has another tunnel now")
 	}
 	t.notify()
-	t.doubt(l)
 }
 
 // drop forgets a tunnel; t.mu is held.
@@ -222,31 +270,26 @@ func (t *leases) end(ctx context.Context, l *liveLease, why string) {
 	t.drop(l)
 	t.mu.Unlock()
 	if was {
-		t.note(t.b.store.Deactivate(ctx, l.ID, l.Epoch), l, why)
+		t.retire(ctx, l, why)
 		t.notify()
 	}
 }
 
-// note logs the end of a tunnel, with what the store says.
-func (t *leases) note(err error, l *liveLease, why string) {
-	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
-		t.b.env.Logger.Warn("the end of a tunnel is not on record", "lease", l.ID, "error", err)
+// retire puts the end of a tunnel on record. What nobody has shown to have is free
+// again at once.
+func (t *leases) retire(ctx context.Context, l *liveLease, why string) {
+	over := t.b.store.Deactivate
+	if l.UserID == "" && !l.proven && !l.resumed {
+		over = t.b.store.Release
 	}
+	t.recordEnd(over(ctx, l.ID, l.Epoch), l.ID)
 	t.b.env.Logger.Info("tunnel taken down", "lease", l.ID, "outer", l.Outer.Addr(), "address", l.Client6, "reason", why)
 }
 
-func (t *leases) at(outer netip.Addr) *liveLease {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.byOuter[outer]
-}
-
-// inUse reports whether a tunnel has shown that it is there and was heard lately.
-func (t *leases) inUse(l *liveLease) bool {
-	t.mu.Lock()
-	proven := l.proven
-	t.mu.Unlock()
-	return proven && time.Since(t.lastHeard()[l.Outer.Addr()]) < 4*t.b.cfg.Keepalive
+func (t *leases) recordEnd(err error, id string) {
+	if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+		t.b.env.Logger.Warn("the end of a tunnel is not on record", "lease", id, "error", err)
+	}
 }
 
 // lastHeard is when each outer address was heard, as the engine knows it.
@@ -281,8 +324,35 @@ func (t *leases) notify() {
 	}
 }
 
-// run keeps the engine up to date, and the store, and ends what is over.
+// run keeps the engine up to date. Only what the engine knows as unproven is asked to
+// show that it is there: before that the requests would go where it was.
 func (t *leases) run(ctx context.Context, ready func()) error {
+	ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.changed:
+			t.handOver()
+		}
+	}
+}
+
+func (t *leases) handOver() {
+	t.mu.Lock()
+	fresh := t.fresh
+	t.fresh = nil
+	t.mu.Unlock()
+	if err := t.b.setPeers(t.peers()); err != nil {
+		t.b.env.Logger.Error("the engine does not take the tunnels", "error", err)
+	}
+	for _, l := range fresh {
+		t.doubt(l)
+	}
+}
+
+// keep keeps the store up to date, and ends what is over.
+func (t *leases) keep(ctx context.Context, ready func()) error {
 	touch, expire := time.NewTicker(touchInterval), time.NewTicker(expireInterval)
 	defer touch.Stop()
 	defer expire.Stop()
@@ -291,10 +361,6 @@ func (t *leases) run(ctx context.Context, ready func()) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-t.changed:
-			if err := t.b.setPeers(t.peers()); err != nil {
-				t.b.env.Logger.Error("the engine does not take the tunnels", "error", err)
-			}
 		case <-touch.C:
 			t.touch(ctx)
 		case <-expire.C:

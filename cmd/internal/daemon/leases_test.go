@@ -21,6 +21,11 @@ type office struct {
 	t *testing.T
 }
 
+// officeHost has the address that the office listens at.
+type officeHost struct{ *fakeHost }
+
+func (officeHost) HasAddress(a netip.Addr) (bool, error) { return a.String() == "192.0.2.2", nil }
+
 func newOffice(t *testing.T, pairs ...string) office {
 	t.Helper()
 	raw := make(config.Raw)
@@ -33,7 +38,7 @@ func newOffice(t *testing.T, pairs ...string) office {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &brokerage{tunnel: newTunnel(brokerSettings(cfg), Env{fake: twoPeers()}), cfg: cfg, listen: cfg.Listen}
+	b := &brokerage{tunnel: newTunnel(brokerSettings(cfg), Env{fake: officeHost{twoPeers()}}), cfg: cfg, listen: cfg.Listen}
 	b.store, err = sqlite.Open(t.Context(), sqlite.Config{
 		Path: filepath.Join(t.TempDir(), "tspd.db"), Config: store.Config{Pool: cfg.Prefix, Quarantine: -1},
 	})
@@ -58,18 +63,18 @@ func (o office) user(name string, prefix int) *broker.User {
 	return &broker.User{ID: u.ID, Name: u.Name, PrefixLen: u.PrefixLen}
 }
 
-// ask asks for a tunnel from an outer address; u is nil for nobody.
-func (o office) ask(u *broker.User, outer string, r tsp.Request) (*broker.Grant, error) {
+// request asks for a tunnel from an outer address; u is nil for nobody.
+func (o office) request(u *broker.User, outer string, r tsp.Request) (*broker.Grant, error) {
 	r.Action, r.Type, r.Client = tsp.ActionCreate, tsp.V6V4, netip.MustParseAddr(outer)
 	return o.Offer(o.t.Context(), broker.Ask{
 		User: u, Request: &r, Version: tsp.V202, Type: tsp.V6V4, Outer: r.Client, From: netip.AddrPortFrom(r.Client, 4711),
 	})
 }
 
-// up is ask and Accept, and returns the tunnel.
+// up is request and Accept, and returns the tunnel.
 func (o office) up(u *broker.User, outer string, r tsp.Request) *tsp.Tunnel {
 	o.t.Helper()
-	g, err := o.ask(u, outer, r)
+	g, err := o.request(u, outer, r)
 	if err == nil {
 		err = o.Accept(o.t.Context(), g)
 	}
@@ -77,6 +82,17 @@ func (o office) up(u *broker.User, outer string, r tsp.Request) *tsp.Tunnel {
 		o.t.Fatal(err)
 	}
 	return g.Tunnel
+}
+
+// settle is handOver without an engine.
+func (o office) settle() {
+	o.mu.Lock()
+	fresh := o.fresh
+	o.fresh = nil
+	o.mu.Unlock()
+	for _, l := range fresh {
+		o.doubt(l)
+	}
 }
 
 // remotes are the outer addresses that are carried.
@@ -141,12 +157,15 @@ func TestLeaseRefused(t *testing.T) {
 		want  tsp.Code
 	}{
 		{"the broker's own address", bob, "192.0.2.2", tsp.Request{}, tsp.BadIPv4},
+		{"a loopback address", bob, "127.0.0.1", tsp.Request{}, tsp.BadIPv4},
+		{"a multicast address", bob, "224.0.0.1", tsp.Request{}, tsp.BadIPv4},
+		{"a reserved address", bob, "240.0.0.1", tsp.Request{}, tsp.BadIPv4},
 		{"a prefix for nobody", nil, "192.0.2.1", tsp.Request{Router: &tsp.Router{PrefixLen: 64}}, tsp.PrefixAnonymous},
 		{"more than the account has", bob, "192.0.2.1", tsp.Request{Router: &tsp.Router{PrefixLen: 48}}, tsp.PrefixUnavailable},
 		{"an account that is gone", &broker.User{ID: store.NewID(time.Now())}, "192.0.2.1", tsp.Request{}, tsp.AuthFailed},
 	}
 	for _, tt := range tests {
-		g, err := o.ask(tt.user, tt.outer, tt.r)
+		g, err := o.request(tt.user, tt.outer, tt.r)
 		var status *tsp.Error
 		if !errors.As(err, &status) || status.Code != tt.want {
 			t.Errorf("%s: %+v, %v; want status %d", tt.name, g, err, tt.want)
@@ -164,6 +183,10 @@ func TestLeaseUnproven(t *testing.T) {
 	if peers := o.peers(); len(peers) != 1 || !peers[0].unproven {
 		t.Errorf("accepted: %+v, want it unproven", peers)
 	}
+	if l := o.nextDoubt(); l != nil {
+		t.Errorf("%v is asked before the engine knows it", l.Outer)
+	}
+	o.settle()
 	l := o.nextDoubt()
 	if l == nil || o.nextDoubt() != nil {
 		t.Fatal("not one is to be asked")
@@ -200,21 +223,35 @@ func TestLeaseEnds(t *testing.T) {
 			}
 			o.expire(t.Context())
 		}, nil},
-		{"silent", func(o office, l *liveLease, _ *broker.Grant) {
-			l.since = l.since.Add(-o.b.cfg.Silence - time.Second)
+		{"silent, and not asked yet", func(o office, l *liveLease, _ *broker.Grant) {
+			l.asking, l.proven, l.since = false, true, l.since.Add(-o.b.cfg.Silence-time.Second)
 			o.touch(t.Context())
+			if o.nextDoubt() != l {
+				t.Error("it is not going to be asked")
+			}
+		}, []string{"192.0.2.1"}},
+		{"silent, and silent when asked", func(o office, l *liveLease, _ *broker.Grant) {
+			l.asked, l.proven = proofTries-1, true
+			o.b.name = "lo" // where nobody has that address
+			o.ask(t.Context(), l)
 		}, nil},
+		{"ended by what was known of an earlier session", func(o office, l *liveLease, _ *broker.Grant) {
+			earlier := l.Lease
+			earlier.Epoch--
+			o.carry(&liveLease{Lease: earlier})
+		}, []string{"192.0.2.1"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			o := newOffice(t)
-			g, err := o.ask(o.user("alice", 0), "192.0.2.1", tsp.Request{})
+			g, err := o.request(o.user("alice", 0), "192.0.2.1", tsp.Request{})
 			if err == nil {
 				err = o.Accept(t.Context(), g)
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
+			o.settle()
 			tt.end(o, o.nextDoubt(), g)
 			if got := o.remotes(); !slices.Equal(got, tt.want) {
 				t.Errorf("carried are %v, want %v", got, tt.want)
@@ -246,14 +283,22 @@ func TestLeaseResume(t *testing.T) {
 	}
 	o.leases = newLeases(o.b)
 	for _, l := range live {
-		o.put(l)
+		o.leases.resume(l)
 	}
+	o.settle()
 	if got := o.remotes(); !slices.Equal(got, []string{"192.0.2.1", "192.0.2.3"}) {
 		t.Errorf("carried are %v", got)
 	}
 	for range 2 {
-		if l := o.nextDoubt(); l == nil || l.proven {
-			t.Errorf("%+v is not to be asked", l)
+		l := o.nextDoubt()
+		if l == nil || l.proven {
+			t.Fatalf("%+v is not to be asked", l)
 		}
+		l.asked = proofTries - 1
+		o.b.name = "lo" // where nobody has that address
+		o.ask(t.Context(), l)
+	}
+	if got := o.remotes(); len(got) != 2 {
+		t.Errorf("carried are %v, want both: their network may come back later", got)
 	}
 }

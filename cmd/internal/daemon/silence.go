@@ -2,18 +2,21 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"sixin4/encap/keepalive"
 	"sixin4/tsp/broker/store"
 )
 
-// touch tells the store which tunnels were heard since last time, and takes down
-// those that were not for too long, and those that are not ours any more.
+// touch tells the store which tunnels were heard since last time, and doubts those that
+// were not for too long, and those of the run before that have not been there yet. What
+// is not ours any more is taken down.
 func (t *leases) touch(ctx context.Context) {
 	heard := t.lastHeard()
 	var seen []store.Seen
-	var silent []*liveLease
+	var doubtful []*liveLease
+	whose := make(map[string]*liveLease)
 	now := time.Now()
 	t.mu.Lock()
 	for outer, l := range t.byOuter {
@@ -21,21 +24,26 @@ func (t *leases) touch(ctx context.Context) {
 		switch {
 		case l.proven && last.After(l.heard):
 			l.heard = last
+			whose[l.ID] = l
 			seen = append(seen, store.Seen{ID: l.ID, Epoch: l.Epoch, At: last, Expires: now.Add(t.b.cfg.AnonymousLease)})
-		case now.Sub(latest(l.since, last)) > t.b.cfg.Silence:
-			silent = append(silent, l)
+		case !l.asking && (!l.proven || now.Sub(latest(l.since, last)) > t.b.cfg.Silence):
+			doubtful = append(doubtful, l)
 		}
 	}
 	t.mu.Unlock()
-	for _, l := range silent {
-		t.end(ctx, l, "not heard for "+t.b.cfg.Silence.String())
+	for _, l := range doubtful {
+		t.doubt(l)
 	}
 	lost, err := t.b.store.Touch(ctx, seen)
 	if err != nil && ctx.Err() == nil {
 		t.b.env.Logger.Warn("who was heard is not on record", "error", err)
 	}
-	t.endAll(ctx, lost, "dropped by the operator, or another broker has it")
+	for _, id := range lost {
+		t.end(ctx, whose[id], notOurs)
+	}
 }
+
+const notOurs = "dropped by the operator, or another broker has it"
 
 func latest(a, b time.Time) time.Time {
 	if a.After(b) {
@@ -52,20 +60,28 @@ func (t *leases) expire(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		t.b.env.Logger.Warn("nothing expires", "error", err)
 	}
-	var ids []string
-	for _, l := range over {
-		ids = append(ids, l.ID)
+	t.mu.Lock()
+	var gone []*liveLease
+	for _, o := range over {
+		if l := t.byID[o.ID]; l != nil && l.Epoch == o.Epoch {
+			gone = append(gone, l)
+		}
 	}
-	t.endAll(ctx, ids, "expired")
+	t.mu.Unlock()
+	for _, l := range gone {
+		t.end(ctx, l, "expired")
+	}
 	live, err := t.b.store.Live(ctx, t.b.node())
 	if err != nil {
 		return // the next look is in a minute
 	}
-	t.endAll(ctx, t.notAmong(live, before), "dropped by the operator, or another broker has it")
+	for _, l := range t.notAmong(live, before) {
+		t.end(ctx, l, notOurs)
+	}
 }
 
 // notAmong are the tunnels from before a moment that are not live.
-func (t *leases) notAmong(live []store.Lease, before time.Time) (ids []string) {
+func (t *leases) notAmong(live []store.Lease, before time.Time) (list []*liveLease) {
 	known := make(map[string]bool, len(live))
 	for _, l := range live {
 		known[l.ID] = true
@@ -74,35 +90,29 @@ func (t *leases) notAmong(live []store.Lease, before time.Time) (ids []string) {
 	defer t.mu.Unlock()
 	for id, l := range t.byID {
 		if !known[id] && l.since.Before(before) {
-			ids = append(ids, id)
+			list = append(list, l)
 		}
 	}
-	return ids
-}
-
-func (t *leases) endAll(ctx context.Context, ids []string, why string) {
-	for _, id := range ids {
-		t.mu.Lock()
-		l := t.byID[id]
-		t.mu.Unlock()
-		if l != nil {
-			t.end(ctx, l, why)
-		}
-	}
+	return list
 }
 
 // A client says where its tunnel ends; that it is there it shows by an answer to an
 // echo request with a random nonce, which the kernel of every client gives. Nothing
 // else is sent to it before.
+//
+// The requests come ever more rarely, so that few go to an address that was forged:
+// ten in ten seconds, which are not three times what the client had to send for them.
 const (
-	proofWait  = 100 * time.Millisecond // between requests
-	proofTries = 100
-	provers    = 256 // at a time
+	firstWait  = 10 * time.Millisecond // after the first request; twice that after each that follows
+	proofTries = 10
+	longListen = time.Second // at most after each; the rest of the wait takes no turn
+	provers    = 256         // turns
 )
 
 // doubt has a tunnel shown to be there.
 func (t *leases) doubt(l *liveLease) {
 	t.mu.Lock()
+	l.asking = true
 	t.doubts = append(t.doubts, l)
 	t.mu.Unlock()
 	select {
@@ -150,30 +160,51 @@ func (t *leases) nextDoubt() *liveLease {
 	return nil
 }
 
-// ask asks one client whether it is there.
+// ask asks one client whether it is there, once, and has it asked again later or acts
+// on what is known then.
 func (t *leases) ask(ctx context.Context, l *liveLease) {
-	p, err := keepalive.New(keepalive.Config{
-		Interface: t.b.name, Source: l.Server6, To: l.Client6,
-		Interval: proofWait, Timeout: proofWait, Losses: proofTries, Once: true,
-	})
-	if err == nil {
-		err = p.Run(ctx)
-	}
+	t.mu.Lock()
+	wait := firstWait << l.asked
+	t.mu.Unlock()
+	found := t.answers(ctx, l, min(wait, longListen))
 	if ctx.Err() != nil {
 		return
 	}
-	if err != nil {
-		t.b.env.Logger.Debug("no proof", "lease", l.ID, "error", err)
-		t.end(ctx, l, "did not show that it is there")
-		return
-	}
 	t.mu.Lock()
-	l.proven = true
-	gone := l.gone
-	t.mu.Unlock()
-	if gone {
-		return // a later session has its place
+	l.asked++
+	again := !found && l.asked < proofTries
+	if !again {
+		l.asking, l.asked = false, 0
 	}
-	t.notify()
-	t.b.env.Logger.Info("tunnel is up", "lease", l.ID, "outer", l.Outer.Addr(), "address", l.Client6)
+	first := found && !l.proven && !l.gone
+	if found {
+		l.proven, l.since = true, time.Now()
+	}
+	lasting := l.resumed && !l.proven && time.Since(l.since) < t.b.cfg.Silence
+	t.mu.Unlock()
+	switch {
+	case again:
+		time.AfterFunc(max(wait-longListen, 0), func() { t.doubt(l) })
+	case first:
+		t.notify()
+		t.b.env.Logger.Info("tunnel is up", "lease", l.ID, "outer", l.Outer.Addr(), "address", l.Client6)
+	case !found && !lasting:
+		t.end(ctx, l, "did not show that it is there")
+	}
+}
+
+// answers reports whether a client answers one echo request in time.
+func (t *leases) answers(ctx context.Context, l *liveLease, in time.Duration) bool {
+	p, err := keepalive.New(keepalive.Config{
+		Interface: t.b.name, Source: l.Server6, To: l.Client6, Interval: in, Timeout: in, Losses: 1, Once: true,
+	})
+	if err != nil {
+		t.b.env.Logger.Warn("a client cannot be asked", "lease", l.ID, "error", err)
+		return false
+	}
+	err = p.Run(ctx)
+	if err != nil && !errors.Is(err, keepalive.ErrDead) {
+		t.b.env.Logger.Warn("a client cannot be asked", "lease", l.ID, "error", err)
+	}
+	return err == nil && ctx.Err() == nil
 }

@@ -31,7 +31,7 @@ func (t *tunnel) makeEngine(s shape, table *engine.Table) (err error) {
 
 // newTable makes a peer table that lets no packet in from ours.
 func (t *tunnel) newTable(s shape, ours []netip.Prefix) (*engine.Table, error) {
-	cfg := engine.TableConfig{Ours: ours, Hub: s.hub}
+	cfg := engine.TableConfig{Ours: ours, Hub: s.hub, Self: s.source()}
 	for _, p := range s.peers {
 		cfg.Peers = append(cfg.Peers, engine.Peer{
 			Remote:   p.Remote,
