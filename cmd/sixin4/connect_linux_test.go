@@ -1,114 +1,20 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 
-	"sixin4/cmd/internal/control"
 	"sixin4/cmd/internal/exit"
 	"sixin4/tsp"
 	"sixin4/tsp/tsptest"
-	"sixin4/tun/nstest"
 )
-
-// brokered is a host, and another one on the same link that has a broker and the
-// far end of the tunnel that the broker gives.
-type brokered struct {
-	t      *testing.T
-	topo   *nstest.Topology
-	broker *tsptest.Broker
-	host   string // outer address of the host
-	far    string // of the broker
-	dir    string
-}
-
-// brokerAt starts a broker in the namespace B, which has TCP and UDP, and stops it
-// when the test ends.
-func brokerAt(t *testing.T, c tsptest.Config) *brokered {
-	t.Helper()
-	b := &brokered{t: t, topo: pair(t), broker: tsptest.New(c), dir: t.TempDir()}
-	b.host, b.far = b.topo.AddrA.String(), b.topo.AddrB.String()
-	ctx, cancel := context.WithCancel(context.Background())
-	var (
-		streams   net.Listener
-		datagrams net.PacketConn
-	)
-	must(t, b.topo.B.Do(func() (err error) {
-		if streams, err = net.Listen("tcp4", b.far+":3653"); err != nil {
-			return err
-		}
-		datagrams, err = net.ListenPacket("udp4", b.far+":3653")
-		return err
-	}))
-	done := make(chan error, 2)
-	go func() { done <- b.broker.Serve(ctx, streams) }()
-	go func() { done <- b.broker.ServePackets(ctx, datagrams) }()
-	t.Cleanup(func() {
-		cancel()
-		for range cap(done) {
-			must(t, <-done)
-		}
-	})
-	return b
-}
-
-const (
-	clientInside = "2001:db8:1000::2"
-	brokerInside = "2001:db8:1000::1"
-)
-
-// offer is the tunnel that the broker of these tests gives.
-func (b *brokered) offer(r *tsp.Request, from netip.Addr) (*tsp.Tunnel, error) {
-	o := &tsp.Tunnel{
-		Type: tsp.V6V4, Lifetime: 604800e9,
-		Server4: netip.MustParseAddr(b.far), Client4: from,
-		Server6: netip.MustParseAddr(brokerInside), Client6: netip.MustParseAddr(clientInside),
-		DNS:       []netip.Addr{netip.MustParseAddr("2001:db8:53::1")},
-		Keepalive: r.Keepalive,
-	}
-	if r.Keepalive != 0 {
-		o.KeepaliveTo = o.Server6
-	}
-	if r.Router != nil {
-		o.Prefix = netip.MustParsePrefix("2001:db8:1001::/48")
-	}
-	return o, nil
-}
-
-// farEnd runs the broker's end of the tunnel to an address of the host.
-func (b *brokered) farEnd(remote string) *process {
-	p := start(b.t, b.topo.B, "main", "up", "--remote", remote, "--local", b.far,
-		"--address", brokerInside+"/128", "--route", clientInside+"/128", "--route", "2001:db8:1001::/48",
-		"--socket", b.dir+"/far.sock")
-	p.ready()
-	return p
-}
-
-// connect starts sixin4 connect on the host.
-func (b *brokered) connect(args ...string) *process {
-	return start(b.t, b.topo.A, "main", append([]string{
-		"connect", "--server", b.far, "--name", "six0", "--socket", b.dir + "/six0.sock", "--keepalive", "1s",
-	}, args...)...)
-}
-
-func (b *brokered) status() control.Tunnel {
-	b.t.Helper()
-	all, err := control.Collect(b.t.Context(), []string{b.dir + "/six0.sock"})
-	if err != nil || len(all.Tunnels) != 1 {
-		b.t.Fatalf("status: %+v, %v", all, err)
-	}
-	return all.Tunnels[0]
-}
 
 func TestConnect(t *testing.T) {
 	for _, transport := range []string{"tcp", "udp", "auto"} {
@@ -154,74 +60,6 @@ func TestConnectMovesWithAddress(t *testing.T) {
 	b.farEnd(moved)
 	talk()
 	p.stop()
-}
-
-// moveHost gives the host another address in place of the one it has.
-func (b *brokered) moveHost() string {
-	b.t.Helper()
-	old := b.topo.AddrA
-	moved := old.Next()
-	for moved == b.topo.AddrB {
-		moved = moved.Next()
-	}
-	must(b.t, b.topo.A.Do(func() error {
-		link, err := netlink.LinkByName(b.topo.LinkA)
-		if err != nil {
-			return err
-		}
-		have, err := netlink.AddrList(link, netlink.FAMILY_V4)
-		if err != nil {
-			return err
-		}
-		addr, err := netlink.ParseAddr(moved.String() + "/24")
-		if err != nil {
-			return err
-		}
-		for _, a := range have {
-			if err := netlink.AddrDel(link, &a); err != nil {
-				return err
-			}
-		}
-		return netlink.AddrAdd(link, addr)
-	}))
-	return moved.String()
-}
-
-// talk makes a TCP connection through the tunnel, and returns a function that sends
-// a word over it and waits for it to come back.
-func (b *brokered) talk() func() {
-	b.t.Helper()
-	var l net.Listener
-	must(b.t, b.topo.B.Do(func() (err error) {
-		l, err = net.Listen("tcp6", "["+brokerInside+"]:7")
-		return err
-	}))
-	b.t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c) }() // until the other side goes
-		}
-	}()
-	var c net.Conn
-	must(b.t, b.topo.A.Do(func() (err error) {
-		c, err = (&net.Dialer{Timeout: patience}).Dial("tcp6", "["+brokerInside+"]:7")
-		return err
-	}))
-	b.t.Cleanup(func() { c.Close() })
-	return func() {
-		b.t.Helper()
-		must(b.t, c.SetDeadline(time.Now().Add(patience)))
-		_, err := c.Write([]byte("word"))
-		must(b.t, err)
-		back := make([]byte, 4)
-		if _, err := io.ReadFull(c, back); err != nil || string(back) != "word" {
-			b.t.Fatalf("%q came back, %v", back, err)
-		}
-	}
 }
 
 func TestConnectRefused(t *testing.T) {
@@ -291,18 +129,6 @@ func TestConnectAgain(t *testing.T) {
 		t.Errorf("interface index %d after the second session, want %d", now, index)
 	}
 	p.stop()
-}
-
-func (b *brokered) index(name string) (index int) {
-	b.t.Helper()
-	must(b.t, b.topo.A.Do(func() error {
-		link, err := netlink.LinkByName(name)
-		if err == nil {
-			index = link.Attrs().Index
-		}
-		return err
-	}))
-	return index
 }
 
 // TestConnectRoutes: which routes there are, and that a default route of somebody
