@@ -61,6 +61,7 @@ type brokerage struct {
 	store  store.Store
 	leases *leases
 	server *broker.Server
+	dns    []netip.Addr // that clients are told, at least one
 
 	streams   []net.Listener
 	datagrams []net.PacketConn
@@ -167,6 +168,7 @@ func (b *brokerage) resume(ctx context.Context) error {
 }
 
 func (b *brokerage) openServer(context.Context) (err error) {
+	b.dns = b.resolvers(b.ownAddress())
 	c := broker.Config{
 		Provisioner: b.leases,
 		Accounts:    accounts{b.store},

@@ -135,7 +135,7 @@ func (t *leases) tunnel(l store.Lease, ask broker.Ask) *tsp.Tunnel {
 		Type: ask.Type, Lifetime: t.b.cfg.Lifetime,
 		Server4: t.b.local(), Client4: ask.Outer,
 		Server6: l.Server6, Client6: l.Client6, Prefix: l.Prefix,
-		DNS: t.b.resolvers(l.Server6),
+		DNS: t.b.dns,
 	}
 	if ask.Request.Keepalive > 0 {
 		// Not so rarely that silence between two would be the end of the tunnel.

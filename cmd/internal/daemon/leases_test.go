@@ -45,6 +45,7 @@ func newOffice(t *testing.T, pairs ...string) office {
 	if err != nil {
 		t.Fatal(err)
 	}
+	b.dns = b.resolvers(b.ownAddress())
 	b.leases = newLeases(b)
 	t.Cleanup(func() {
 		if err := errors.Join(b.undo.Undo(), b.store.Close()); err != nil {
