@@ -1,5 +1,6 @@
 // Package wire carries whole IPv4 packets of protocol 41 (RFC 4213, Section 3.5)
-// to and from the network through raw sockets, in batches.
+// to and from the network through raw sockets, in batches; and by UDP those of IPv6
+// in UDP (RFC 5572, mode v6udpv4), through the socket of the session that set it up.
 //
 // What a raw socket delivers is not always what was on the wire. The kernel
 // reassembles fragments, which is welcome. It also merges the packets of one
