@@ -3,6 +3,7 @@ package ifcfg
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,9 +14,9 @@ import (
 // it tells nothing without CAP_SYS_ADMIN in the initial user namespace. Then they
 // are taken for not there: else no container could ever tell, and attaching such a
 // program takes CAP_BPF there, which few have without the other.
-func netfilterPrograms() (seen []string, err error) {
+func (d direction) netfilterPrograms() (seen []string, err error) {
 	err = eachLink(func(l bpfLink) {
-		if l.seesSending() {
+		if l.sees(d) {
 			seen = append(seen, fmt.Sprintf("BPF netfilter program (link %d)", l.id))
 		}
 	})
@@ -36,9 +37,8 @@ type bpfLink struct {
 	priority       int32
 }
 
-func (l bpfLink) seesSending() bool {
-	return l.kind == unix.BPF_LINK_TYPE_NETFILTER && l.family == unix.NFPROTO_IPV4 &&
-		(l.hook == hookLocalOut || l.hook == hookPostRouting)
+func (l bpfLink) sees(d direction) bool {
+	return l.kind == unix.BPF_LINK_TYPE_NETFILTER && l.family == unix.NFPROTO_IPV4 && slices.Contains(d.hooks, l.hook)
 }
 
 // eachLink calls found for each BPF link of the machine.

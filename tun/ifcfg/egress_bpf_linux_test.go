@@ -34,14 +34,19 @@ func TestCgroupPrograms(t *testing.T) {
 		}
 		defer os.Remove(d)
 	}
-	if seen, err := programsOf(child); len(seen) != 0 || err != nil {
+	if seen, err := outward.programsOf(child); len(seen) != 0 || err != nil {
 		t.Errorf("before: %q, %v", seen, err)
 	}
-	attach(t, parent)
-	if seen, err := programsOf(child); len(seen) != 1 || seen[0] != "BPF egress programs of cgroup "+child+" (1)" || err != nil {
-		t.Errorf("with a program: %q, %v", seen, err)
+	for _, d := range []direction{outward, inwardAt("a0")} {
+		if seen, err := d.programsOf(child); len(seen) != 0 || err != nil {
+			t.Errorf("%s, before: %q, %v", d.name, seen, err)
+		}
+		attach(t, parent, d.program)
+		if seen, err := d.programsOf(child); len(seen) != 1 || seen[0] != "BPF "+d.programs+" programs of cgroup "+child+" (1)" || err != nil {
+			t.Errorf("%s, with a program: %q, %v", d.name, seen, err)
+		}
 	}
-	if seen, err := programsOf(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+	if seen, err := outward.programsOf(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no such cgroup: %q, %v", seen, err)
 	}
 }
@@ -56,16 +61,16 @@ const (
 	bpfAtNetfilter  = 45
 )
 
-// attach gives a cgroup an egress program that lets everything pass.
-func attach(t *testing.T, cgroup string) {
+// attach gives a cgroup a program that lets everything pass.
+func attach(t *testing.T, cgroup string, kind uint32) {
 	t.Helper()
-	program := loadProgram(t, bpfCgroupPacket, bpfInetEgress)
+	program := loadProgram(t, bpfCgroupPacket, kind)
 	target, err := unix.Open(cgroup, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(target)
-	to := struct{ target, program, kind, flags uint32 }{uint32(target), uint32(program), bpfInetEgress, 0}
+	to := struct{ target, program, kind, flags uint32 }{uint32(target), uint32(program), kind, 0}
 	if _, err := bpf(bpfAttach, unsafe.Pointer(&to), unsafe.Sizeof(to)); err != nil {
 		t.Fatal(err)
 	}
@@ -138,23 +143,27 @@ func TestEachLink(t *testing.T) {
 	})
 }
 
-func TestSeesSending(t *testing.T) {
-	seen := bpfLink{kind: unix.BPF_LINK_TYPE_NETFILTER, family: unix.NFPROTO_IPV4, hook: hookLocalOut}
+func TestLinkSees(t *testing.T) {
+	at := func(hook uint32) bpfLink {
+		return bpfLink{kind: unix.BPF_LINK_TYPE_NETFILTER, family: unix.NFPROTO_IPV4, hook: hook}
+	}
+	ofIPv6, other := at(hookLocalOut), at(hookLocalIn)
+	ofIPv6.family, other.kind = unix.NFPROTO_IPV6, 6
 	for _, tt := range []struct {
-		name string
-		edit func(*bpfLink)
-		want bool
+		name    string
+		link    bpfLink
+		out, in bool
 	}{
-		{"output", func(*bpfLink) {}, true},
-		{"postrouting", func(l *bpfLink) { l.hook = hookPostRouting }, true},
-		{"input", func(l *bpfLink) { l.hook = 1 }, false},
-		{"IPv6", func(l *bpfLink) { l.family = unix.NFPROTO_IPV6 }, false},
-		{"another kind of link", func(l *bpfLink) { l.kind = 6 }, false},
+		{"prerouting", at(hookPreRouting), false, true},
+		{"input", at(hookLocalIn), false, true},
+		{"forward", at(2), false, false},
+		{"output", at(hookLocalOut), true, false},
+		{"postrouting", at(hookPostRouting), true, false},
+		{"IPv6", ofIPv6, false, false},
+		{"another kind of link", other, false, false},
 	} {
-		l := seen
-		tt.edit(&l)
-		if got := l.seesSending(); got != tt.want {
-			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		if out, in := tt.link.sees(outward), tt.link.sees(inwardAt("a0")); out != tt.out || in != tt.in {
+			t.Errorf("%s: output %t, input %t; want %t, %t", tt.name, out, in, tt.out, tt.in)
 		}
 	}
 }

@@ -12,26 +12,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What linux/bpf.h calls BPF_PROG_QUERY, BPF_CGROUP_INET_EGRESS and
-// BPF_CGROUP_INET_SOCK_CREATE.
+// What linux/bpf.h calls BPF_PROG_QUERY, BPF_CGROUP_INET_INGRESS,
+// BPF_CGROUP_INET_EGRESS and BPF_CGROUP_INET_SOCK_CREATE.
 const (
 	bpfProgQuery       = 16
+	bpfInetIngress     = 0
 	bpfInetEgress      = 1
 	bpfInetSocketMaker = 2
 )
 
 // cgroupPrograms finds BPF programs that see what the sockets of this process
-// send, or change its sockets when they are made (ip vrf exec does, so that they
-// take another route).
-func cgroupPrograms() ([]string, error) {
+// send or receive, or change its sockets when they are made (ip vrf exec does, so
+// that they take another route).
+func (d direction) cgroupPrograms() ([]string, error) {
 	dir, err := ownCgroup()
 	if dir == "" || err != nil {
 		return nil, err
 	}
-	return programsOf(dir)
+	return d.programsOf(dir)
 }
 
-func programsOf(dir string) (seen []string, err error) {
+func (d direction) programsOf(dir string) (seen []string, err error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open cgroup %s: %w", dir, err)
@@ -40,7 +41,7 @@ func programsOf(dir string) (seen []string, err error) {
 	for _, kind := range []struct {
 		number uint32
 		name   string
-	}{{bpfInetEgress, "egress"}, {bpfInetSocketMaker, "socket"}} {
+	}{{d.program, d.programs}, {bpfInetSocketMaker, "socket"}} {
 		count, err := countPrograms(fd, kind.number)
 		if err != nil {
 			return nil, fmt.Errorf("ask for BPF programs of cgroup %s: %w", dir, err)

@@ -11,15 +11,20 @@ import (
 )
 
 // What linux/netfilter.h and linux/netfilter/nfnetlink_hook.h call
-// NF_INET_LOCAL_OUT and NF_INET_POST_ROUTING, NFNL_SUBSYS_HOOK with
-// NFNL_MSG_HOOK_GET, and the attributes of its messages.
+// NF_INET_PRE_ROUTING, NF_INET_LOCAL_IN, NF_INET_LOCAL_OUT, NF_INET_POST_ROUTING
+// and NF_NETDEV_INGRESS, NFNL_SUBSYS_HOOK with NFNL_MSG_HOOK_GET, and the
+// attributes of its messages.
 const (
+	hookPreRouting  = 0
+	hookLocalIn     = 1
 	hookLocalOut    = 3
 	hookPostRouting = 4
+	hookOfLink      = 0
 
 	getHooks = 12 << 8
 
 	attrHookNumber   = 1
+	attrHookLink     = 3
 	attrHookFunction = 4
 	attrHookModule   = 5
 	attrHookChain    = 6
@@ -35,14 +40,14 @@ const (
 var hooksUnlisted atomic.Bool
 
 // netfilterHooks lists the IPv4 hooks, among which the kernel counts those of the
-// inet family.
-func netfilterHooks() (seen []string, err error) {
+// inet family, and those of the link.
+func (d direction) netfilterHooks() (seen []string, err error) {
 	unlisted := fmt.Errorf("list netfilter hooks: %w by this kernel (CONFIG_NETFILTER_NETLINK_HOOK)", errors.ErrUnsupported)
 	if hooksUnlisted.Load() {
 		return nil, unlisted
 	}
-	for _, hook := range []uint32{hookLocalOut, hookPostRouting} {
-		names, err := dump(func() ([]string, error) { return hooksAt(hook) })
+	for _, hook := range d.hooks {
+		names, err := dump(func() ([]string, error) { return hooksAt(unix.NFPROTO_IPV4, hook, "") })
 		if notThere(err) {
 			hooksUnlisted.Store(true)
 			return nil, unlisted
@@ -52,13 +57,35 @@ func netfilterHooks() (seen []string, err error) {
 		}
 		seen = append(seen, names...)
 	}
-	return seen, nil
+	names, err := d.linkHooks()
+	return append(seen, names...), err
 }
 
-func hooksAt(hook uint32) (names []string, err error) {
+// linkHooks lists the hooks at the ingress of the link. A kernel that lists hooks
+// and does not know of these says so, and has none.
+func (d direction) linkHooks() ([]string, error) {
+	if d.link == "" {
+		return nil, nil
+	}
+	names, err := dump(func() ([]string, error) { return hooksAt(unix.NFPROTO_NETDEV, hookOfLink, d.link) })
+	switch {
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
+		return nil, nil
+	case err != nil:
+		return nil, explain("list netfilter hooks of "+d.link, err)
+	}
+	return names, nil
+}
+
+// hooksAt lists the hooks of a family at one place, that of the link if the family
+// has one for each.
+func hooksAt(family uint8, hook uint32, link string) (names []string, err error) {
 	request := nl.NewNetlinkRequest(getHooks, unix.NLM_F_DUMP)
-	request.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_IPV4, Version: nl.NFNETLINK_V0})
+	request.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
 	request.AddData(nl.NewRtAttr(attrHookNumber, binary.BigEndian.AppendUint32(nil, hook)))
+	if link != "" {
+		request.AddData(nl.NewRtAttr(attrHookLink, nl.ZeroTerminated(link)))
+	}
 	err = netfilterDump(request, getHooks, func(message []byte) (bool, error) {
 		name, err := hookName(message)
 		if name != "" {
@@ -126,5 +153,5 @@ func nftName(family byte, table, chain []byte) string {
 
 // nftFamilies are the families of nftables whose chains may see IPv4 packets.
 var nftFamilies = map[byte]string{
-	unix.NFPROTO_IPV4: "ip", unix.NFPROTO_INET: "inet", unix.NFPROTO_BRIDGE: "bridge",
+	unix.NFPROTO_IPV4: "ip", unix.NFPROTO_INET: "inet", unix.NFPROTO_BRIDGE: "bridge", unix.NFPROTO_NETDEV: "netdev",
 }

@@ -18,24 +18,24 @@ const (
 	policyBlock      = 1
 )
 
-// ipsecPolicies finds IPsec policies for what leaves this host, of either IP
-// version: the kernel counts them together.
-func ipsecPolicies() ([]string, error) {
-	count, err := outwardPolicies()
+// ipsecPolicies finds IPsec policies for what leaves this host, or for what comes
+// to it, of either IP version: the kernel counts them together.
+func (d direction) ipsecPolicies() ([]string, error) {
+	count, err := d.policyCount()
 	switch {
 	case errors.Is(err, unix.EPROTONOSUPPORT) && !pathExists(pfkeyFile):
 		return nil, nil // without either interface there is no way to make one
 	case err != nil:
 		return nil, explain("count IPsec policies", err)
 	case count > 0:
-		return []string{fmt.Sprintf("IPsec policies for output (%d)", count)}, nil
+		return []string{fmt.Sprintf("IPsec policies for %s (%d)", d.name, count)}, nil
 	}
-	blocks, err := defaultBlocks()
+	blocks, err := d.defaultBlocks()
 	if err != nil {
 		return nil, explain("ask for the default IPsec policy", err)
 	}
 	if blocks {
-		return []string{"the default IPsec policy, which blocks output"}, nil
+		return []string{"the default IPsec policy, which blocks " + d.name}, nil
 	}
 	return nil, nil
 }
@@ -48,7 +48,7 @@ func pathExists(path string) bool {
 	return err == nil
 }
 
-func outwardPolicies() (uint32, error) {
+func (d direction) policyCount() (uint32, error) {
 	request := nl.NewNetlinkRequest(nl.XFRM_MSG_GETSPDINFO, 0)
 	request.AddRawData(make([]byte, 4)) // flags
 	answers, err := request.Execute(unix.NETLINK_XFRM, 0)
@@ -66,12 +66,11 @@ func outwardPolicies() (uint32, error) {
 	if len(counts) < 8 {
 		return 0, errShort
 	}
-	return binary.NativeEndian.Uint32(counts[4:]), nil
+	return binary.NativeEndian.Uint32(counts[4*d.policy:]), nil
 }
 
-// defaultBlocks reports whether what no policy is about is blocked on its way
-// out. Kernels before 5.15 refuse the question, and block nothing.
-func defaultBlocks() (bool, error) {
+// defaultBlocks reports whether what no policy is about is blocked. Kernels before 5.15 refuse the question, and block nothing.
+func (d direction) defaultBlocks() (bool, error) {
 	request := nl.NewNetlinkRequest(getDefaultPolicy, 0)
 	request.AddRawData(make([]byte, 4)) // in, forward, out, and padding
 	answers, err := request.Execute(unix.NETLINK_XFRM, 0)
@@ -83,5 +82,5 @@ func defaultBlocks() (bool, error) {
 	case len(answers) != 1 || len(answers[0]) < 3:
 		return false, errShort
 	}
-	return answers[0][2] == policyBlock, nil
+	return answers[0][d.defaultPolicy] == policyBlock, nil
 }

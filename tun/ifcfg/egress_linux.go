@@ -8,7 +8,7 @@ import (
 )
 
 func egress() ([]string, error) {
-	return firstFound(netfilter, ipsecPolicies, protocolRules, cgroupPrograms)
+	return firstFound(outward.netfilter, outward.ipsecPolicies, protocolRules, outward.cgroupPrograms)
 }
 
 // firstFound asks until something is seen or there is no telling.
@@ -23,10 +23,10 @@ func firstFound(looks ...func() ([]string, error)) ([]string, error) {
 
 // netfilter asks for the hooks, or, where the kernel does not list them, for all
 // that makes hooks.
-func netfilter() ([]string, error) {
-	seen, err := netfilterHooks()
+func (d direction) netfilter() ([]string, error) {
+	seen, err := d.netfilterHooks()
 	if errors.Is(err, errors.ErrUnsupported) {
-		return host.owners()
+		return host.owners(d)
 	}
 	return seen, err
 }

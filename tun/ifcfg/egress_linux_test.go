@@ -15,7 +15,7 @@ import (
 	"sixin4/tun/nstest"
 )
 
-// seenBy runs one question of Egress in ns and returns its answers, sorted.
+// seenBy runs one question of Egress or Ingress in ns and returns its answers, sorted.
 func seenBy(t *testing.T, ns *nstest.NS, ask func() ([]string, error)) (answer string, err error) {
 	t.Helper()
 	inside(t, ns, func() {
@@ -43,12 +43,12 @@ func TestHooks(t *testing.T) {
 			var always []string
 			check := func(when string, want ...string) {
 				t.Helper()
-				got, err := seenBy(t, top.A, netfilter)
+				got, err := seenBy(t, top.A, outward.netfilter)
 				if text := join(append(want, always...)...); got != text || err != nil {
 					t.Errorf("%s: %q, %v; want %q", when, got, err, text)
 				}
 			}
-			if hooks, err := seenBy(t, top.A, netfilter); err == nil && hooks != "" {
+			if hooks, err := seenBy(t, top.A, outward.netfilter); err == nil && hooks != "" {
 				always = strings.Split(hooks, ", ") // of a security module
 			}
 			if err := top.A.AddChain(tt.chain); err != nil {
@@ -72,7 +72,7 @@ func join(list ...string) string {
 func TestEgress(t *testing.T) {
 	ns := nstest.Open(t)
 	var free error
-	for _, ask := range []func() ([]string, error){netfilter, ipsecPolicies, protocolRules, cgroupPrograms} {
+	for _, ask := range []func() ([]string, error){outward.netfilter, outward.ipsecPolicies, protocolRules, outward.cgroupPrograms} {
 		answer, err := seenBy(t, ns, ask)
 		if answer != "" {
 			err = errors.New(answer)
@@ -102,12 +102,16 @@ func message(attrs ...*nl.RtAttr) []byte {
 func textAttr(number int, s string) *nl.RtAttr { return nl.NewRtAttr(number, nl.ZeroTerminated(s)) }
 
 func TestHookName(t *testing.T) {
-	about := nl.NewRtAttr(attrChainAbout|unix.NLA_F_NESTED, nil)
-	about.AddRtAttr(attrChainTable, nl.ZeroTerminated("filter"))
-	about.AddRtAttr(attrChainName, nl.ZeroTerminated("OUTPUT"))
-	about.AddRtAttr(attrChainFamily, []byte{unix.NFPROTO_INET})
-	chain := nl.NewRtAttr(attrHookChain|unix.NLA_F_NESTED, nil)
-	chain.AddChild(about)
+	chainOf := func(family byte) *nl.RtAttr {
+		about := nl.NewRtAttr(attrChainAbout|unix.NLA_F_NESTED, nil)
+		about.AddRtAttr(attrChainTable, nl.ZeroTerminated("filter"))
+		about.AddRtAttr(attrChainName, nl.ZeroTerminated("OUTPUT"))
+		about.AddRtAttr(attrChainFamily, []byte{family})
+		chain := nl.NewRtAttr(attrHookChain|unix.NLA_F_NESTED, nil)
+		chain.AddChild(about)
+		return chain
+	}
+	chain, ofLink := chainOf(unix.NFPROTO_INET), chainOf(unix.NFPROTO_NETDEV)
 	function, module := textAttr(attrHookFunction, "ipv4_conntrack_local"), textAttr(attrHookModule, "nf_conntrack")
 	for _, tt := range []struct {
 		name    string
@@ -121,6 +125,7 @@ func TestHookName(t *testing.T) {
 		{"AppArmor before Linux 5.16", message(textAttr(attrHookFunction, "apparmor_ipv4_postroute")), ""},
 		{"of a module that calls itself so", message(textAttr(attrHookFunction, "apparmor_ip_postroute"), module), "netfilter hook apparmor_ip_postroute of nf_conntrack"},
 		{"chain that is being made", message(function, nl.NewRtAttr(attrHookChain, nil)), "netfilter hook ipv4_conntrack_local"},
+		{"chain of a link", message(function, ofLink), "nft chain netdev filter OUTPUT"},
 		{"nothing", message(), "netfilter hook"},
 	} {
 		if got, err := hookName(tt.message); got != tt.want || err != nil {
@@ -202,13 +207,20 @@ func TestIPsecPolicies(t *testing.T) {
 	inNew(t, func(ns *nstest.NS) {
 		check := func(when, want string) {
 			t.Helper()
-			if got, err := seenBy(t, ns, ipsecPolicies); got != want || err != nil {
-				t.Errorf("%s: %q, %v; want %q", when, got, err, want)
+			for _, d := range []direction{outward, inwardAt("a0")} {
+				want := want
+				if want != "" && !strings.Contains(want, d.name) {
+					want = ""
+				}
+				if got, err := seenBy(t, ns, d.ipsecPolicies); got != want || err != nil {
+					t.Errorf("%s, asked for %s: %q, %v; want %q", when, d.name, got, err, want)
+				}
 			}
 		}
 		check("before", "")
 		for dir, want := range map[netlink.Dir]string{
-			netlink.XFRM_DIR_IN: "", netlink.XFRM_DIR_OUT: "IPsec policies for output (1)",
+			netlink.XFRM_DIR_IN: "IPsec policies for input (1)", netlink.XFRM_DIR_FWD: "",
+			netlink.XFRM_DIR_OUT: "IPsec policies for output (1)",
 		} {
 			policy := &netlink.XfrmPolicy{Dir: dir, Src: ipNet(prefix("192.0.2.1/32")), Dst: ipNet(prefix("192.0.2.2/32"))}
 			if err := netlink.XfrmPolicyAdd(policy); err != nil {
@@ -220,18 +232,21 @@ func TestIPsecPolicies(t *testing.T) {
 			}
 		}
 		check("after", "")
-		setDefaultPolicy(t, policyBlock)
+		const accept = 2 // XFRM_USERPOLICY_ACCEPT
+		setDefaultPolicies(t, accept, policyBlock)
 		check("blocked by default", "the default IPsec policy, which blocks output")
-		setDefaultPolicy(t, 2) // XFRM_USERPOLICY_ACCEPT
+		setDefaultPolicies(t, policyBlock, accept)
+		check("blocked by default, inward", "the default IPsec policy, which blocks input")
+		setDefaultPolicies(t, accept, accept)
 		check("accepted by default", "")
 	})
 }
 
-// setDefaultPolicy says what becomes of packets to which no policy applies.
-func setDefaultPolicy(t *testing.T, out byte) {
+// setDefaultPolicies says what becomes of packets to which no policy applies.
+func setDefaultPolicies(t *testing.T, in, out byte) {
 	t.Helper()
 	request := nl.NewNetlinkRequest(getDefaultPolicy-1, unix.NLM_F_ACK) // XFRM_MSG_SETDEFAULT
-	request.AddRawData([]byte{0, 0, out, 0})
+	request.AddRawData([]byte{in, 0, out, 0})
 	if _, err := request.Execute(unix.NETLINK_XFRM, 0); err != nil {
 		t.Fatal(err)
 	}

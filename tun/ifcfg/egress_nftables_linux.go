@@ -3,6 +3,7 @@ package ifcfg
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
@@ -19,7 +20,7 @@ const (
 // module, so nothing is asked when that is known not to be loaded. Only where
 // nobody says whether it is a module or part of the kernel, the first question may
 // load it.
-func (h *hookOwners) nftables() ([]string, error) {
+func (h *hookOwners) nftables(d direction) ([]string, error) {
 	h.list.Do(h.readList)
 	loaded, err := h.loaded("nf_tables")
 	if err != nil {
@@ -28,7 +29,7 @@ func (h *hookOwners) nftables() ([]string, error) {
 	if !loaded && h.modular.Load() {
 		return nil, nil
 	}
-	seen, err := dump(h.chains)
+	seen, err := dump(func() ([]string, error) { return h.chains(d) })
 	if notThere(err) {
 		h.modular.Store(true)
 		return nil, nil
@@ -55,13 +56,13 @@ func (h *hookOwners) readList() {
 	}
 }
 
-// nftChains finds the first chain that sees what is sent, or may have made
-// something else see it.
-func nftChains() (seen []string, err error) {
+// nftChains finds the first chain that sees the packets, or may have made
+// something else see them.
+func nftChains(d direction) (seen []string, err error) {
 	question := nl.NewNetlinkRequest(getChains, unix.NLM_F_DUMP)
 	question.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_UNSPEC, Version: nl.NFNETLINK_V0}) // of all families
 	err = netfilterDump(question, newChain, func(message []byte) (enough bool, err error) {
-		name, err := chainSeeing(message)
+		name, err := d.chainSeeing(message)
 		if name != "" {
 			seen = []string{name}
 		}
@@ -72,8 +73,9 @@ func nftChains() (seen []string, err error) {
 
 // chainSeeing names the chain that a message is about, when its family has to do
 // with IPv4. At whatever hook it is, a rule of it about connections or address
-// translation would have these look at all that is sent.
-func chainSeeing(message []byte) (string, error) {
+// translation would have these look at every packet; but no such rule can be in
+// one of the family netdev.
+func (d direction) chainSeeing(message []byte) (string, error) {
 	if len(message) < nl.SizeofNfgenmsg {
 		return "", errShort
 	}
@@ -89,18 +91,20 @@ func chainSeeing(message []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name := nftName(family, attrs[unix.NFTA_CHAIN_TABLE], attrs[unix.NFTA_CHAIN_NAME])
-	if family == unix.NFPROTO_BRIDGE || !sending(hook[unix.NFTA_HOOK_HOOKNUM]) {
+	name, number := nftName(family, attrs[unix.NFTA_CHAIN_TABLE], attrs[unix.NFTA_CHAIN_NAME]), hook[unix.NFTA_HOOK_HOOKNUM]
+	switch {
+	case family == unix.NFPROTO_NETDEV:
+		if here, err := d.atLink(hook); !here || err != nil || !isHook(number, hookOfLink) {
+			return "", err
+		}
+	case family == unix.NFPROTO_BRIDGE || !isHook(number, d.hooks...):
 		name += " (its rules may track connections)"
 	}
 	return name, nil
 }
 
-// sending reports whether a hook number is that of output or postrouting.
-func sending(number []byte) bool {
-	if len(number) < 4 {
-		return false // a chain that other chains call
-	}
-	n := binary.BigEndian.Uint32(number)
-	return n == hookLocalOut || n == hookPostRouting
+// isHook reports whether a hook number is one of hooks. A chain that other chains
+// call has none.
+func isHook(number []byte, hooks ...uint32) bool {
+	return len(number) >= 4 && slices.Contains(hooks, binary.BigEndian.Uint32(number))
 }

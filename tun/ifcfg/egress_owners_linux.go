@@ -12,21 +12,22 @@ import (
 	"sync/atomic"
 )
 
-// hookOwners knows all parts of the kernel that can make an IPv4 netfilter hook at
-// output or postrouting. (What they are, and how each shows, is from memory of the
+// hookOwners knows all parts of the kernel that can make an IPv4 netfilter hook.
+// (What they are, and how each shows, is from memory of the
 // kernel's source. Modules that are not part of it are not known.)
 type hookOwners struct {
-	root    string                            // before each path; empty except in tests
-	chains  func() (seen []string, err error) // asks nf_tables
-	list    sync.Once                         // has been looked for: of what is built into the kernel
-	modular atomic.Bool                       // nf_tables is a module, so sysfs shows it while it is loaded
+	root    string                                     // before each path; empty except in tests
+	chains  func(direction) (seen []string, err error) // asks nf_tables
+	list    sync.Once                                  // has been looked for: of what is built into the kernel
+	modular atomic.Bool                                // nf_tables is a module, so sysfs shows it while it is loaded
 }
 
 var host = &hookOwners{chains: nftChains}
 
 // owners finds those that are in use in the namespace of the calling thread.
-func (h *hookOwners) owners() ([]string, error) {
-	return firstFound(h.readable, h.nftables, h.iptables, h.connections, h.ipvs, h.securityModules, netfilterPrograms)
+func (h *hookOwners) owners(d direction) ([]string, error) {
+	nftables := func() ([]string, error) { return h.nftables(d) }
+	return firstFound(h.readable, nftables, h.iptables, h.connections, h.ipvs, h.securityModules, d.netfilterPrograms)
 }
 
 // readable sees nothing. It makes sure that a file that is not there means that
@@ -60,8 +61,8 @@ func (h *hookOwners) loaded(module string) (bool, error) {
 	return err == nil, err
 }
 
-// iptables finds the tables of the older iptables: each has a hook at output or
-// postrouting, with rules or without. Those of IPv6 and of bridges have none.
+// iptables finds the tables of the older iptables: each has a hook in both
+// directions, with rules or without. Those of IPv6 and of bridges have none.
 func (h *hookOwners) iptables() (seen []string, err error) {
 	names, _, err := h.read(netFile("ip_tables_names"))
 	if err != nil {

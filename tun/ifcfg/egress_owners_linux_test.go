@@ -44,7 +44,7 @@ func hostOf(t *testing.T, more map[string]string) *hookOwners {
 			}
 		}
 	}
-	return &hookOwners{root: root, chains: func() ([]string, error) { return nil, unix.EINVAL }}
+	return &hookOwners{root: root, chains: func(direction) ([]string, error) { return nil, unix.EINVAL }}
 }
 
 func TestOwners(t *testing.T) {
@@ -84,7 +84,7 @@ func TestOwners(t *testing.T) {
 		{"no /proc/net", map[string]string{"proc/thread-self/net/dev": "-"}, "?"},
 		{"no /sys", map[string]string{"sys": "-"}, "?"},
 	} {
-		seen, err := hostOf(t, tt.files).owners()
+		seen, err := hostOf(t, tt.files).owners(outward)
 		got := join(seen...)
 		if err != nil {
 			got = "?"
@@ -123,9 +123,9 @@ func TestNoModuleIsLoaded(t *testing.T) {
 		{"not permitted", nil, nil, unix.EPERM, 3, "?"},
 	} {
 		h, asked := hostOf(t, tt.files), 0
-		h.chains = func() ([]string, error) { asked++; return tt.chain, tt.err }
+		h.chains = func(direction) ([]string, error) { asked++; return tt.chain, tt.err }
 		for range 3 {
-			seen, err := h.nftables()
+			seen, err := h.nftables(outward)
 			got := join(seen...)
 			if err != nil {
 				got = "?"
@@ -143,9 +143,9 @@ func TestNoModuleIsLoaded(t *testing.T) {
 // TestModuleUnloaded: a module that was found is not loaded again.
 func TestModuleUnloaded(t *testing.T) {
 	h, asked := hostOf(t, map[string]string{"sys/module/nf_tables/x": ""}), 0
-	h.chains = func() ([]string, error) { asked++; return nil, nil }
+	h.chains = func(direction) ([]string, error) { asked++; return nil, nil }
 	for range 2 {
-		if seen, err := h.nftables(); len(seen) != 0 || err != nil {
+		if seen, err := h.nftables(outward); len(seen) != 0 || err != nil {
 			t.Errorf("%q, %v", seen, err)
 		}
 		if err := os.RemoveAll(h.root + "/sys/module/nf_tables"); err != nil {
@@ -203,7 +203,7 @@ func TestChainSeeing(t *testing.T) {
 			"8000500000000010b00070066696c746572000008000a00000000010800060000000000"), "nft chain inet g i" + maybe},
 		{"recorded, at no hook", recorded(t, "0200000606000100660000000a000300706c61696e0000000c00020000000000000000020800060000000000"), "nft chain ip f plain" + maybe},
 	} {
-		if got, err := chainSeeing(tt.message); got != tt.want || err != nil {
+		if got, err := outward.chainSeeing(tt.message); got != tt.want || err != nil {
 			t.Errorf("%s: %q, %v; want %q", tt.name, got, err, tt.want)
 		}
 	}
@@ -211,7 +211,7 @@ func TestChainSeeing(t *testing.T) {
 		"too short": {2, 0}, "attribute longer than the message": {2, 0, 0, 0, 0xff, 0, 4, 0},
 		"hook longer than its attribute": chainMessage(2, nl.NewRtAttr(unix.NFTA_CHAIN_HOOK, []byte{0xff, 0, 1, 0})),
 	} {
-		if got, err := chainSeeing(bad); err == nil || notThere(err) {
+		if got, err := outward.chainSeeing(bad); err == nil || notThere(err) {
 			t.Errorf("%s: %q, %v; want an error that is not taken for nftables not being there", name, got, err)
 		}
 	}
@@ -219,22 +219,28 @@ func TestChainSeeing(t *testing.T) {
 
 // TestOwnersOfNamespace asks this kernel itself, whether or not it lists its hooks.
 func TestOwnersOfNamespace(t *testing.T) {
+	const maybe = " (its rules may track connections)"
+	chain := func(family, hook string) func(*nstest.NS) error {
+		return func(ns *nstest.NS) error { return ns.AddChain(nstest.Chain{Family: family, Hook: hook}) }
+	}
 	for _, tt := range []struct {
-		name   string
-		change func(*nstest.NS) error
-		want   string
+		name    string
+		change  func(*nstest.NS) error
+		out, in string
 	}{
-		{"nothing", func(*nstest.NS) error { return nil }, ""},
-		{"nft output", func(ns *nstest.NS) error { return ns.AddChain(nstest.Chain{Family: "ip", Hook: "output"}) },
-			"nft chain ip nstest-output output"},
-		{"nft input", func(ns *nstest.NS) error { return ns.AddChain(nstest.Chain{Family: "inet", Hook: "input"}) },
-			"nft chain inet nstest-input input (its rules may track connections)"},
-		{"iptables", func(*nstest.NS) error { return loadIPTable("filter") }, "iptables table filter"},
-		{"a tracked connection", func(*nstest.NS) error { return trackConnection() }, "connection tracking, which knows connections"},
+		{"nothing", func(*nstest.NS) error { return nil }, "", ""},
+		{"nft output", chain("ip", "output"), "nft chain ip nstest-output output", "nft chain ip nstest-output output" + maybe},
+		{"nft input", chain("inet", "input"), "nft chain inet nstest-input input" + maybe, "nft chain inet nstest-input input"},
+		{"nft prerouting", chain("ip", "prerouting"), "nft chain ip nstest-prerouting prerouting" + maybe, "nft chain ip nstest-prerouting prerouting"},
+		{"iptables", func(*nstest.NS) error { return loadIPTable("filter") }, "iptables table filter", "iptables table filter"},
+		{"a tracked connection", func(*nstest.NS) error { return trackConnection() },
+			"connection tracking, which knows connections", "connection tracking, which knows connections"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ns := nstest.Open(t)
-			before, err := seenBy(t, ns, host.owners)
+			out := func() ([]string, error) { return host.owners(outward) }
+			in := func() ([]string, error) { return host.owners(inwardAt("lo")) }
+			before, err := seenBy(t, ns, out)
 			if before != "" || err != nil {
 				t.Skipf("something is seen in every namespace: %q, %v", before, err)
 			}
@@ -244,8 +250,11 @@ func TestOwnersOfNamespace(t *testing.T) {
 			} else if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := seenBy(t, ns, host.owners); got != tt.want || err != nil {
-				t.Errorf("%q, %v; want %q", got, err, tt.want)
+			if got, err := seenBy(t, ns, out); got != tt.out || err != nil {
+				t.Errorf("output: %q, %v; want %q", got, err, tt.out)
+			}
+			if got, err := seenBy(t, ns, in); got != tt.in || err != nil {
+				t.Errorf("input: %q, %v; want %q", got, err, tt.in)
 			}
 		})
 	}

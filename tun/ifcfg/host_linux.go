@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func routeTo(dst netip.Addr) (Route, error) {
+func routeTo(dst netip.Addr, by string) (Route, error) {
 	fail := func(err error) (Route, error) {
-		return Route{}, fmt.Errorf("look up route to %s: %w", dst, plain(err))
+		return Route{}, fmt.Errorf("look up route to %s%s: %w", dst, through(by), plain(err))
 	}
-	found, err := netlink.RouteGet(dst.AsSlice())
+	found, err := netlink.RouteGetWithOptions(dst.AsSlice(), &netlink.RouteGetOptions{Oif: by})
 	if err != nil {
 		return fail(explainNoRoute(dst, err))
 	}
@@ -35,6 +35,14 @@ func routeTo(dst netip.Addr) (Route, error) {
 		return fail(err)
 	}
 	return newRoute(r, link.Attrs()), nil
+}
+
+// through says in an error by which interface, if that was asked for.
+func through(link string) string {
+	if link == "" {
+		return ""
+	}
+	return " by interface " + link
 }
 
 func newRoute(r netlink.Route, link *netlink.LinkAttrs) Route {
@@ -111,6 +119,17 @@ func hasAddress(addr netip.Addr) (bool, error) {
 		return false, fmt.Errorf("list addresses: %w", plain(err))
 	}
 	return slices.ContainsFunc(list, func(a netlink.Addr) bool { return addrFrom(a.IP) == addr }), nil
+}
+
+func addresses() (all []netip.Addr, err error) {
+	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", plain(err))
+	}
+	for _, a := range list {
+		all = append(all, addrFrom(a.IP))
+	}
+	return all, nil
 }
 
 func hostPrefixes(exceptIndex int) ([]netip.Prefix, error) {

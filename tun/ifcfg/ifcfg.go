@@ -118,11 +118,15 @@ type Route struct {
 // RouteTo looks up the route that a packet from this host to dst takes now. A
 // destination without one gives an error that says so and wraps the cause, such
 // as syscall.ENETUNREACH.
-func RouteTo(dst netip.Addr) (Route, error) {
+func RouteTo(dst netip.Addr) (Route, error) { return RouteVia(dst, "") }
+
+// RouteVia is RouteTo for packets that leave by the interface called link, whatever
+// other routes say. Any interface will do when link is empty.
+func RouteVia(dst netip.Addr, link string) (Route, error) {
 	if !dst.IsValid() || dst.IsUnspecified() || dst.IsMulticast() {
 		return Route{}, fmt.Errorf("look up route: %s is not the address of a host", dst)
 	}
-	return routeTo(dst.Unmap().WithZone(""))
+	return routeTo(dst.Unmap().WithZone(""), link)
 }
 
 // Hop is the next host on the way to a destination.
@@ -141,7 +145,14 @@ var ErrUnresolved = errors.New("link-layer address not resolved")
 // an error that wraps errors.ErrUnsupported when the kernel would do more than
 // send them there: deliver them to itself, encapsulate them, or mind that the way
 // carries less than the link.
-func NextHop(from, to netip.Addr) (Hop, error) { return nextHop(from, to) }
+func NextHop(from, to netip.Addr) (Hop, error) { return nextHop(from, to, "") }
+
+// NextHopVia is NextHop for packets that leave by the interface called link. Any
+// interface will do when link is empty.
+func NextHopVia(from, to netip.Addr, link string) (Hop, error) { return nextHop(from, to, link) }
+
+// Addresses are all IPv4 addresses of this host.
+func Addresses() ([]netip.Addr, error) { return addresses() }
 
 // HasAddress reports whether addr is an address of this host, of the same family.
 func HasAddress(addr netip.Addr) (bool, error) { return hasAddress(addr) }

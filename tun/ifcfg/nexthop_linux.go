@@ -16,14 +16,14 @@ import (
 // send (NUD_VALID of linux/neighbour.h).
 const knownStates = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE | netlink.NUD_PERMANENT
 
-func nextHop(from, to netip.Addr) (Hop, error) {
+func nextHop(from, to netip.Addr, by string) (Hop, error) {
 	fail := func(err error) (Hop, error) {
-		return Hop{}, fmt.Errorf("next hop from %s to %s: %w", from, to, plain(err))
+		return Hop{}, fmt.Errorf("next hop from %s to %s%s: %w", from, to, through(by), plain(err))
 	}
 	if !from.Is4() || !to.Is4() {
 		return fail(fmt.Errorf("%w: not IPv4", errors.ErrUnsupported))
 	}
-	route, err := askRoute(from, to)
+	route, err := askRoute(from, to, by)
 	if err != nil {
 		return fail(err)
 	}
@@ -64,11 +64,18 @@ type route4 struct {
 
 // askRoute asks for the route of a packet with both addresses, as policy routing
 // needs it. It refuses routes by which packets do not leave as they are.
-func askRoute(from, to netip.Addr) (route4, error) {
+func askRoute(from, to netip.Addr, by string) (route4, error) {
 	request := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_REQUEST)
 	request.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Dst_len: 32, Src_len: 32}})
 	request.AddData(nl.NewRtAttr(unix.RTA_DST, to.AsSlice()))
 	request.AddData(nl.NewRtAttr(unix.RTA_SRC, from.AsSlice()))
+	if by != "" {
+		link, err := netlink.LinkByName(by)
+		if err != nil {
+			return route4{}, err
+		}
+		request.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(link.Attrs().Index))))
+	}
 	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
 	if err != nil {
 		return route4{}, err

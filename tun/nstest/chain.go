@@ -9,8 +9,8 @@ import (
 // dropped. It is in a table of its own.
 type Chain struct {
 	Family string // ip, inet or netdev
-	Hook   string // input, output, postrouting, or, in the family netdev, egress
-	Link   string // whose egress, in the family netdev
+	Hook   string // prerouting, input, output, postrouting, or, in the family netdev, ingress, egress
+	Link   string // whose, in the family netdev
 	Drop   bool
 }
 
@@ -22,7 +22,8 @@ func (ns *NS) AddChain(c Chain) error { return ns.onChain(c, "add", addChain) }
 func (ns *NS) DelChain(c Chain) error { return ns.onChain(c, "delete", delChain) }
 
 func (ns *NS) onChain(c Chain, op string, change func(Chain) error) error {
-	if !slices.Contains([]string{"ip", "inet", "netdev"}, c.Family) || hookNumbers[c.Hook] == 0 {
+	_, known := hookNumbers[c.Hook]
+	if !slices.Contains([]string{"ip", "inet", "netdev"}, c.Family) || !known {
 		return fmt.Errorf("%s chain: family %q, hook %q: no such one", op, c.Family, c.Hook)
 	}
 	err := ns.Do(func() error { return change(c) })
@@ -32,9 +33,12 @@ func (ns *NS) onChain(c Chain, op string, change func(Chain) error) error {
 	return nil
 }
 
-// hookNumbers are those of linux/netfilter.h; egress belongs to a link, the others
-// to IP.
-var hookNumbers = map[string]uint32{"input": 1, "output": 3, "postrouting": 4, "egress": 1}
+// hookNumbers are those of linux/netfilter.h; ingress and egress belong to a link,
+// the others to IP.
+var hookNumbers = map[string]uint32{
+	"prerouting": 0, "input": 1, "output": 3, "postrouting": 4,
+	"ingress": 0, "egress": 1,
+}
 
 // table is the name of the table of a chain, which is called as its hook.
 func (c Chain) table() string { return "nstest-" + c.Hook }
