@@ -24,6 +24,12 @@ func TestNoAllocations(t *testing.T) {
 		answer  = make([]byte, 0, 1280)
 		silent  = newPacket(icmpOf(3))
 		bucket  TokenBucket
+		notice  Notice
+		table   Sent = sent
+		icmp         = tooLong(1300, 548)
+		opening      = newPacket(syn(2, usual(9000), nil, full))
+		nested       = newPacket(in6(in4(part)))
+		mapped       = newPacket(udp6("2002:cb00:7105::1", "2002:cb00:7105::1", nil, full))
 		ids     IDs
 		now     int64
 		sink    int
@@ -56,6 +62,22 @@ func TestNoAllocations(t *testing.T) {
 		{"IDs", func() { sink += int(NextID(ids.Reserve(3))) }},
 		{"addresses", func() { sink += IPv6(inner.Head()).Src().BitLen() + IPv4(outer).Src().BitLen() }},
 		{"LinkScope", func() { LinkScope(inner.Head()) }},
+		{"ParseICMP4 and AppendRelayed", func() {
+			e, _ := ParseICMP4(icmp, table)
+			sink += len(AppendRelayed(answer, &e, router))
+		}},
+		{"Notice", func() { now++; notice.Leave(now, 3); notice.Take(now) }},
+		{"ClampMSS", func() { opening.Head()[62], opening.Head()[63] = 9, 9; ClampMSS(opening, 1220) }},
+		{"CheckNesting", func() { CheckNesting(nested, DefaultNesting, table) }},
+		{"Mapping", func() {
+			dst, _ := map6to4.Outbound(mapped.Head())
+			map6to4.Inbound(dst, mapped.Head())
+			mapISATAP.Outbound(mapped.Head())
+			mapISATAP.Inbound(dst, mapped.Head())
+			to := h.To(dst)
+			to.Encap(mapped, 1)
+			mapped.Pull(HeaderLen)
+		}},
 		{"Drop.String", func() { sink += len(DropECN.String()) }},
 		{"Drops", func() {
 			for d := range Drops() {

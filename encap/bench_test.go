@@ -70,3 +70,22 @@ func BenchmarkAppendPacketTooBig(b *testing.B) {
 	p, dst := newPacket(udp6(ours6, peer6, pattern(1452), full)), make([]byte, 0, 1280)
 	benchmark(b, 1280, func() { AppendPacketTooBig(dst, 1280, router, p) })
 }
+
+// BenchmarkChecks is what a packet costs more that is neither a SYN nor in a tunnel.
+func BenchmarkChecks(b *testing.B) {
+	var table Sent = sent
+	p := newSplit(tcp6(ours6, peer6, pattern(1420), full), 60)
+	b.Run("ClampMSS", func(b *testing.B) { benchmark(b, p.Len(), func() { ClampMSS(p, 1220) }) })
+	b.Run("ClampMSS of a SYN", func(b *testing.B) {
+		opening := newPacket(syn(2, usual(9000), nil, full))
+		benchmark(b, opening.Len(), func() {
+			opening.Head()[62] = 9
+			ClampMSS(opening, 1220)
+		})
+	})
+	b.Run("CheckNesting", func(b *testing.B) { benchmark(b, p.Len(), func() { CheckNesting(p, DefaultNesting, table) }) })
+	b.Run("Mapping", func(b *testing.B) {
+		inner := IPv6(udp6(ours6, "2002:cb00:7105::1", nil, full))
+		benchmark(b, p.Len(), func() { map6to4.Outbound(inner) })
+	})
+}

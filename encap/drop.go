@@ -29,7 +29,7 @@ const (
 	DropOuterProtocol
 	// DropOuterSource: the outer source is no unicast address: 0/8, 127/8,
 	// multicast, 240/4 and broadcast (RFC 4213, Section 3.6; RFC 1122,
-	// Section 3.2.1.3).
+	// Section 3.2.1.3); or, by [Mapping.Inbound], our own.
 	DropOuterSource
 	// DropNotPeer: the outer source is no configured peer; by the engine
 	// (RFC 4213, Section 3.6).
@@ -81,6 +81,23 @@ const (
 	// peer's IPv4 address could give this host addresses and routes with it; the
 	// hop limit of 255 proves nothing inside a tunnel.
 	DropInnerRouter
+	// DropBlockedPort: TCP or UDP to a destination port that a peer may not send to, or
+	// a packet that hides whether it is, see [DestinationPort]; by the engine of a hub,
+	// which answers with [AppendUnreachable].
+	DropBlockedPort
+	// DropPeerRate: more than the rate of the peer, to it or from it; by the engine of
+	// a hub.
+	DropPeerRate
+	// DropMappedSource: the inner source holds another IPv4 address than the one that
+	// sent the packet; by [Mapping.Inbound] (RFC 3964; RFC 5969, Section 12; RFC 5214,
+	// Section 7.3).
+	DropMappedSource
+	// DropNotRelay: the inner source holds no IPv4 address, and who sent the packet is
+	// no relay or router of the mapping; by [Mapping.Inbound].
+	DropNotRelay
+	// DropMappedOther: the inner destination is of another site, for which this host is
+	// no relay; by [Mapping.Inbound].
+	DropMappedOther
 	// DropMergedUDP: the kernel merged several UDP packets into this one and did
 	// not say where each ends, so that it cannot be split again; by the engine.
 	DropMergedUDP
@@ -96,6 +113,17 @@ const (
 	// DropNoPeer: no peer has the destination; by the engine, which answers with
 	// [AppendUnreachable].
 	DropNoPeer
+	// DropMappedDestination: the IPv4 address that the inner destination holds, or does
+	// not hold, is none to send to; by [Mapping.Outbound].
+	DropMappedDestination
+	// DropNoRelay: the inner destination is native, and the mapping has no relay; by
+	// [Mapping.Outbound].
+	DropNoRelay
+	// DropLoop: the packet carries an outer packet of our own; by [CheckNesting].
+	DropLoop
+	// DropNested: the packet is in too many tunnels already; by [CheckNesting]
+	// (RFC 2473, Section 4.1).
+	DropNested
 	// DropTooBig: longer than the tunnel MTU; by the engine, which answers with
 	// [AppendPacketTooBig].
 	DropTooBig
@@ -154,10 +182,19 @@ var dropNames = [NumDrops]string{
 	DropInnerSourceNotPeers:    "inner-source-not-peers",
 	DropInnerSourceLinkLocal:   "inner-source-link-local",
 	DropInnerRouter:            "inner-router",
+	DropBlockedPort:            "blocked-port",
+	DropPeerRate:               "peer-rate",
+	DropMappedSource:           "mapped-source",
+	DropNotRelay:               "not-relay",
+	DropMappedOther:            "mapped-other",
 	DropMergedUDP:              "merged-udp",
 	DropWireOverflow:           "wire-overflow",
 	DropTunMalformed:           "tun-malformed",
 	DropNoPeer:                 "no-peer",
+	DropMappedDestination:      "mapped-destination",
+	DropNoRelay:                "no-relay",
+	DropLoop:                   "loop",
+	DropNested:                 "nested",
 	DropTooBig:                 "too-big",
 	DropHairpin:                "hairpin",
 	DropUnproven:               "unproven",

@@ -48,13 +48,33 @@ type Header struct {
 // IPv4 or not unicast, when both are the same, when DSCP has an ECN bit, and when
 // a fixed value is given together with its Inherit.
 func (o Outer) Header() (Header, error) {
-	if err := o.check(); err != nil {
+	h, err := o.header()
+	if err == nil {
+		err = o.checkDst()
+	}
+	if err != nil {
 		return Header{}, fmt.Errorf("outer header: %w", err)
 	}
-	src, dst := o.Src.As4(), o.Dst.As4()
+	return h.To(o.Dst.As4()), nil
+}
+
+// Template is Header without a destination, whatever o.Dst is. It is not for Encap
+// itself but for [Header.To].
+func (o Outer) Template() (Header, error) {
+	h, err := o.header()
+	if err != nil {
+		return Header{}, fmt.Errorf("outer header: %w", err)
+	}
+	return h, nil
+}
+
+func (o Outer) header() (Header, error) {
+	if err := o.check(); err != nil {
+		return Header{}, err
+	}
+	src := o.Src.As4()
 	h := Header{
-		src: binary.BigEndian.Uint32(src[:]), dst: binary.BigEndian.Uint32(dst[:]),
-		df: flagDF, tos: o.DSCP, tosMask: ecnMask, ttl: o.TTL,
+		src: binary.BigEndian.Uint32(src[:]), df: flagDF, tos: o.DSCP, tosMask: ecnMask, ttl: o.TTL,
 	}
 	if o.ClearDF {
 		h.df = 0
@@ -67,8 +87,7 @@ func (o Outer) Header() (Header, error) {
 	} else if o.TTL == 0 {
 		h.ttl = DefaultTTL
 	}
-	h.sum = 0x4500 + uint32(h.df) + ProtoIPv6 +
-		h.src>>16 + h.src&0xffff + h.dst>>16 + h.dst&0xffff
+	h.sum = 0x4500 + uint32(h.df) + ProtoIPv6 + h.src>>16 + h.src&0xffff
 	return h, nil
 }
 
@@ -76,20 +95,26 @@ func (o Outer) check() error {
 	switch {
 	case !o.Src.Is4():
 		return fmt.Errorf("source %v: not an IPv4 address", o.Src)
-	case !o.Dst.Is4():
-		return fmt.Errorf("destination %v: not an IPv4 address", o.Dst)
 	case !unicast4(o.Src.As4()):
 		return fmt.Errorf("source %v: not a unicast address", o.Src)
-	case !unicast4(o.Dst.As4()):
-		return fmt.Errorf("destination %v: not a unicast address", o.Dst)
-	case o.Src == o.Dst:
-		return fmt.Errorf("source and destination are both %v", o.Src)
 	case o.DSCP&ecnMask != 0:
 		return fmt.Errorf("DSCP %d: not a multiple of 4, the low two bits are ECN", o.DSCP)
 	case o.InheritDSCP && o.DSCP != 0:
 		return fmt.Errorf("DSCP %d: cannot be both fixed and inherited", o.DSCP)
 	case o.InheritTTL && o.TTL != 0:
 		return fmt.Errorf("TTL %d: cannot be both fixed and inherited", o.TTL)
+	}
+	return nil
+}
+
+func (o Outer) checkDst() error {
+	switch {
+	case !o.Dst.Is4():
+		return fmt.Errorf("destination %v: not an IPv4 address", o.Dst)
+	case !unicast4(o.Dst.As4()):
+		return fmt.Errorf("destination %v: not a unicast address", o.Dst)
+	case o.Src == o.Dst:
+		return fmt.Errorf("source and destination are both %v", o.Src)
 	}
 	return nil
 }

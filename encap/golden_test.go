@@ -81,10 +81,33 @@ func TestGoldenUnreachable(t *testing.T) {
 	equalBytes(t, "answer", got, g.bytes["answer"])
 }
 
+// TestGoldenICMP4 has what real routers say.
+func TestGoldenICMP4(t *testing.T) {
+	for _, name := range goldenNames(t, "icmp4-*") {
+		t.Run(name, func(t *testing.T) {
+			g := readGolden(t, name)
+			b := g.bytes["message"]
+			e, why := ParseICMP4(b, fakeSent{})
+			if why != DoubtNone || e.Kind.String() != g.arg["message"] || e.ID != 7 || e.Size != int(b[30])<<8+int(b[31]) {
+				t.Fatalf("%v, %+v", why, e)
+			}
+			equalBytes(t, "inner packet", e.Inner, b[48:])
+			answer := AppendRelayed(nil, &e, router)
+			switch code, ok := e.Kind.Unreachable(); {
+			case ok:
+				checkAnswer(t, answer, b[48:], 1, code, 0)
+			default:
+				checkAnswer(t, answer, b[48:], 2, 0, 1380)
+			}
+		})
+	}
+}
+
 // TestGoldenFilesAreUsed finds a file that no test above reads.
 func TestGoldenFilesAreUsed(t *testing.T) {
 	for _, name := range goldenNames(t, "*") {
-		if !strings.HasPrefix(name, "in-") && !strings.HasPrefix(name, "out-") && name != "unreachable" {
+		if !strings.HasPrefix(name, "in-") && !strings.HasPrefix(name, "out-") &&
+			!strings.HasPrefix(name, "icmp4-") && name != "unreachable" {
 			t.Errorf("%s.hex: no test reads it", name)
 		}
 	}

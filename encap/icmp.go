@@ -60,7 +60,12 @@ func AppendPacketTooBig(dst []byte, mtu TunMTU, from netip.Addr, p *packet.Packe
 // do not follow, or in a later fragment, might be an error.
 func answerable(p *packet.Packet) bool {
 	b := IPv6(p.Head())
-	if b.CheckIn(p.Len()) != Forward || !singleNode(b.Src16()) {
+	return b.CheckIn(p.Len()) == Forward && b.answerable()
+}
+
+// answerable is for a packet of which at least the fixed header is there.
+func (b IPv6) answerable() bool {
+	if b[0]>>4 != 6 || !singleNode(b.Src16()) {
 		return false
 	}
 	c, ok := b.walk()

@@ -73,6 +73,8 @@ type Prober struct {
 	cfg  Config
 	log  *slog.Logger
 	open func(id int) (conn, error)
+	// onAnswer, if not nil, is told each answer by the goroutine of Run.
+	onAnswer func(now time.Time, rtt time.Duration)
 
 	mu    sync.Mutex
 	stats Stats
@@ -203,7 +205,10 @@ func (p *Prober) countSent() {
 
 func (p *Prober) countAnswer(now time.Time, rtt time.Duration) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.stats.Answered++
 	p.stats.RTT, p.stats.LastAnswer = rtt, now
+	p.mu.Unlock()
+	if p.onAnswer != nil {
+		p.onAnswer(now, rtt)
+	}
 }

@@ -93,6 +93,25 @@ func openError(cfg Config, err error) error {
 	return fmt.Errorf("open ICMPv6 socket on %v: %w", cfg.Source, err)
 }
 
+// manyQueue is how much may wait for an Asker, in bytes: the answers of thousands.
+const manyQueue = 4 << 20
+
+// openMany opens a socket for the replies of many.
+func openMany(cfg AskerConfig, id int) (manyConn, error) {
+	c, err := openSocket(Config{Interface: cfg.Interface, Source: cfg.Source, To: cfg.Source}, id)
+	if err != nil {
+		return nil, err
+	}
+	s := c.(*socket)
+	_ = s.pc.SetReadBuffer(manyQueue) // else it stays as it is
+	return s, nil
+}
+
+func (s *socket) sendTo(message []byte, to netip.Addr) error {
+	_, err := s.pc.WriteToIP(message, &net.IPAddr{IP: to.AsSlice(), Zone: to.Zone()})
+	return err
+}
+
 func (s *socket) send(message []byte) error {
 	_, err := s.pc.WriteToIP(message, s.to)
 	return err
