@@ -7,7 +7,7 @@ STATIC    := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME  ?= 60s
 
-.PHONY: all build demo test check fuzz bench clean help deps
+.PHONY: all build demo test check fuzz bench bpf clean help deps
 
 all: build
 
@@ -18,6 +18,7 @@ help:
 	@echo 'make check   gofmt, vet (Linux and macOS), staticcheck'
 	@echo 'make fuzz    every fuzz target for FUZZTIME=$(FUZZTIME)'
 	@echo 'make bench   the benchmark of docs/performance.md'
+	@echo 'make bpf     compiles the BPF programs of encap/kernelpath again (clang-14)'
 	@echo 'make clean   removes bin/'
 
 build:
@@ -64,6 +65,13 @@ fuzz:
 bench: build
 	$(BIN)/sixin4 bench micro
 	$(BIN)/sixin4 bench pair
+
+# The object is committed, so that nobody needs a compiler for it: a test compares it
+# with what clang-14 makes of the source.
+CLANG := clang-14
+bpf:
+	cd encap/kernelpath/bpf && $(CLANG) -O2 -g -target bpfel -mcpu=v3 -Wall -Werror \
+	  -ffile-prefix-map="$$PWD"=. -c path.c -o path.o
 
 clean:
 	rm -rf $(BIN)

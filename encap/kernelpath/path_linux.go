@@ -1,0 +1,213 @@
+//go:build 386 || amd64 || arm || arm64 || loong64 || mipsle || mips64le || ppc64le || riscv64
+
+package kernelpath
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+type path struct {
+	device int
+	log    *slog.Logger
+
+	mu       sync.Mutex // over all below
+	maps     map[string]*ebpf.Map
+	in, out  attached
+	closed   bool
+	lastStat Stats // when closed
+}
+
+func open(cfg Config) (*Path, error) {
+	if cfg.Device <= 0 {
+		return nil, fmt.Errorf("kernel path: device %d: no interface index", cfg.Device)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	p := &Path{path{device: cfg.Device, log: cfg.Logger}}
+	if err := p.begin(); err != nil {
+		return nil, errors.Join(fmt.Errorf("kernel path: %w", err), p.Close())
+	}
+	return p, nil
+}
+
+// begin makes what outlives a flow, and tries whether programs can be attached, since
+// the kernel may take one and then have no TCX.
+func (p *path) begin() error {
+	maps, err := newMaps()
+	if err != nil {
+		return cannot("make maps", err)
+	}
+	p.maps = maps
+	programs, err := load(&flow{}, p.maps)
+	if err != nil {
+		return cannot("load programs", err)
+	}
+	defer programs.close()
+	// A program without a flow carries nothing: no packet fits an MTU of 0.
+	l, err := link.AttachTCX(link.TCXOptions{Interface: p.device, Program: programs.out, Attach: ebpf.AttachTCXEgress})
+	if err != nil {
+		return cannot("attach programs", err)
+	}
+	return l.Close()
+}
+
+func (p *path) set(f *Flow) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return os.ErrClosed
+	}
+	err := p.replace(f)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("kernel path: %w", err), p.detach())
+	}
+	return err
+}
+
+// replace puts programs for f in the place of those there are.
+func (p *path) replace(f *Flow) error {
+	if f == nil {
+		return p.detach()
+	}
+	if err := f.check(); err != nil {
+		return err
+	}
+	programs, err := load(f.forKernel(p.device), p.maps)
+	if err != nil {
+		return cannot("load programs", err)
+	}
+	defer programs.close() // a link holds its own
+	if err := p.in.become(f.Link, ebpf.AttachTCXIngress, programs.in); err != nil {
+		return cannot("attach to the link", err)
+	}
+	if err := p.out.become(p.device, ebpf.AttachTCXEgress, programs.out); err != nil {
+		return cannot("attach to the device", err)
+	}
+	return nil
+}
+
+func (p *path) detach() error { return errors.Join(p.out.end(), p.in.end()) }
+
+func (p *path) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	err := p.detach()
+	p.lastStat, _ = p.count()
+	for _, m := range p.maps {
+		err = errors.Join(err, m.Close())
+	}
+	return err
+}
+
+// attached is a program at an interface, or none.
+type attached struct {
+	link link.Link
+	at   int
+}
+
+// become replaces the program without a moment in which there is none, unless it has to
+// move to another interface.
+func (a *attached) become(at int, kind ebpf.AttachType, program *ebpf.Program) (err error) {
+	if a.link != nil && a.at == at {
+		if err := a.link.Update(program); err == nil {
+			return nil
+		}
+	}
+	if err := a.end(); err != nil {
+		return err
+	}
+	l, err := link.AttachTCX(link.TCXOptions{Interface: at, Program: program, Attach: kind})
+	if err != nil {
+		return err
+	}
+	a.link, a.at = l, at
+	return nil
+}
+
+func (a *attached) end() error {
+	if a.link == nil {
+		return nil
+	}
+	l := a.link
+	a.link = nil
+	return l.Close()
+}
+
+// cannot says what failed, and wraps errors.ErrUnsupported where trying again is in vain.
+func cannot(op string, err error) error {
+	switch {
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return fmt.Errorf("%s: %w: %w", op, errors.ErrUnsupported, err)
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%s: %w: needs CAP_BPF and CAP_NET_ADMIN on the machine: %w", op, errors.ErrUnsupported, err)
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}
+
+func (p *path) stats() (Stats, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return p.lastStat, nil
+	}
+	return p.count()
+}
+
+// counters is struct counters of bpf/path.c.
+type counters struct {
+	TxPackets, TxBytes, RxPackets, RxBytes uint64
+	Heard                                  uint64
+	TxLost, RxLost                         uint64
+	TxWhole, RxWhole                       uint64
+}
+
+func (p *path) count() (s Stats, err error) {
+	var each []counters // by processor
+	m := p.maps[mapCounters]
+	if m == nil {
+		return s, nil
+	}
+	if err := m.Lookup(uint32(0), &each); err != nil {
+		return s, fmt.Errorf("kernel path: read counters: %w", err)
+	}
+	var heard uint64
+	for _, c := range each {
+		s.Tx.Packets += c.TxPackets
+		s.Tx.Bytes += c.TxBytes
+		s.Rx.Packets += c.RxPackets
+		s.Rx.Bytes += c.RxBytes
+		s.TxLost += c.TxLost
+		s.RxLost += c.RxLost
+		s.TxWhole += c.TxWhole
+		s.RxWhole += c.RxWhole
+		heard = max(heard, c.Heard)
+	}
+	if heard != 0 {
+		s.LastHeard, err = wallClock(heard)
+	}
+	return s, err
+}
+
+// wallClock is the time of day when the kernel's clock for BPF programs showed ns.
+func wallClock(ns uint64) (time.Time, error) {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return time.Time{}, fmt.Errorf("kernel path: clock: %w", err)
+	}
+	return time.Now().Add(time.Duration(int64(ns) - now.Nano())).Round(0), nil
+}
