@@ -1,6 +1,6 @@
 // Package bench measures the engine against what else could carry the packets,
 // and shows it at work: `sixin4 bench pair`, `sixin4 bench micro` and
-// `sixin4 demo`. Everything happens in network namespaces that it makes itself,
+// `sixin4 demo`; `sixin4 bench broker` measures the broker. Everything happens in network namespaces that it makes itself,
 // by child processes of the same program, and in the demo of the broker tspd.
 //
 // Only ratios taken in one run mean anything on a shared machine: what is
@@ -16,6 +16,7 @@ const (
 	command       = "bench"
 	hiddenNaive   = "naive"
 	hiddenTraffic = "traffic"
+	hiddenAttack  = "attack"
 )
 
 // Hidden runs the child process that args, the command line without the
@@ -30,6 +31,8 @@ func Hidden(args []string) (exit int, handled bool) {
 		return traffic.Main(args[2:]), true
 	case hiddenNaive:
 		return naiveMain(args[2:]), true
+	case hiddenAttack:
+		return attackersMain(args[2:]), true
 	}
 	return 0, false
 }

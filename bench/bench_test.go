@@ -31,6 +31,7 @@ func TestHidden(t *testing.T) {
 		{"a public one", []string{"bench", "pair"}, 0, false},
 		{"another command", []string{"up", "naive"}, 0, false},
 		{"traffic without a job", []string{"bench", "traffic"}, 1, true},
+		{"attack without a job", []string{"bench", "attack"}, 1, true},
 		{"naive without addresses", []string{"bench", "naive"}, 1, true},
 		{"naive with a bad address", []string{"bench", "naive", "192.0.2.1", "B"}, 1, true},
 		{"naive over IPv6", []string{"bench", "naive", "2001:db8::1", "192.0.2.2"}, 1, true},

@@ -14,11 +14,12 @@ const (
 	plainColumn = iota
 	naiveColumn
 	engineColumn // and all after it: the product, as it is and with options
+	packetColumn
 	rawColumn
 	columnCount
 )
 
-var columnNames = [columnCount]string{"plain IPv4", "naive loop", "this engine", "--wire raw"}
+var columnNames = [columnCount]string{"plain IPv4", "naive loop", "--wire auto", "--wire packet", "--wire raw"}
 
 // column is one way from one namespace to another.
 type column struct {

@@ -150,7 +150,7 @@ func (p *pair) buildGroup(ctx context.Context, g *group) error {
 	for _, tunnel := range []struct {
 		column int
 		start  starter
-	}{{naiveColumn, startNaive}, {engineColumn, startEngine}, {rawColumn, startRaw}} {
+	}{{naiveColumn, startNaive}, {engineColumn, startEngine}, {packetColumn, startWire("packet")}, {rawColumn, startWire("raw")}} {
 		topo, err := p.topology(g.gro)
 		if err != nil {
 			return err

@@ -10,7 +10,7 @@ func testPair() *pair {
 	p := &pair{cfg: PairConfig{Rounds: 2}, notes: []string{"one note"}}
 	p.rows = []rowSpec{{"TCP 1 stream", "Gbit/s", true}, {"tunnel CPU", "s/GB", false}}
 	off, on := newGroup(false, len(p.rows)), newGroup(true, len(p.rows))
-	off.rounds[0] = [columnCount][]float64{{10, 20}, {1, 2}, {3, 8}, {4, 9}}
+	off.rounds[0] = [columnCount][]float64{{10, 20}, {1, 2}, {3, 8}, nil, {4, 9}}
 	off.rounds[1] = [columnCount][]float64{nil, {4}, {2}}
 	on.rounds[0] = [columnCount][]float64{{10, 10}, {0, 0}, {6, 8}}
 	p.groups = []*group{off, on}
@@ -31,17 +31,17 @@ Each figure: median (least-greatest), then its share of plain IPv4, then times t
 shares are medians of the ratios within a round. CPU is that of both tunnel processes.
 
 Link GRO off
-                      plain IPv4        naive loop              this engine                   --wire raw
-TCP 1 stream  Gbit/s  15.0 (10.0-20.0)  1.50 (1.00-2.00) 10.0%  5.50 (3.00-8.00) 35.0% 3.50x  6.50 (4.00-9.00) 42.5% 4.25x
-tunnel CPU    s/GB    -                 4.00                    2.00 0.500x                   -
+                      plain IPv4        naive loop              --wire auto                   --wire packet  --wire raw
+TCP 1 stream  Gbit/s  15.0 (10.0-20.0)  1.50 (1.00-2.00) 10.0%  5.50 (3.00-8.00) 35.0% 3.50x  -              6.50 (4.00-9.00) 42.5% 4.25x
+tunnel CPU    s/GB    -                 4.00                    2.00 0.500x                   -              -
 
 Link GRO on
-                      plain IPv4        naive loop  this engine             --wire raw
-TCP 1 stream  Gbit/s  10.0 (10.0-10.0)  0 (0-0) 0%  7.00 (6.00-8.00) 70.0%  -
-tunnel CPU            -                 -           -                       -
+                      plain IPv4        naive loop  --wire auto             --wire packet  --wire raw
+TCP 1 stream  Gbit/s  10.0 (10.0-10.0)  0 (0-0) 0%  7.00 (6.00-8.00) 70.0%  -              -
+tunnel CPU            -                 -           -                       -              -
 
 note: one note
-note: TCP 1 stream: this engine with GRO on is 1.50 times itself and 5.00 times the naive loop, both with GRO off
+note: TCP 1 stream: --wire auto with GRO on is 1.50 times itself and 5.00 times the naive loop, both with GRO off
 `
 	if got := b.String(); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
@@ -55,7 +55,7 @@ func TestReportJSON(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"rounds":[3,8]`, `"median":5.5`, `"unit":"Gbit/s"`, `"percent_of_plain":35`, `"times_naive":3.5`,
-		`"columns":["plain IPv4","naive loop","this engine","--wire raw"]`, `"notes":["one note",`,
+		`"columns":["plain IPv4","naive loop","--wire auto","--wire packet","--wire raw"]`, `"notes":["one note",`,
 		`{"name":"tunnel CPU","cells":[{},{"figure":`, // plain IPv4 has none
 	} {
 		if !strings.Contains(string(out), want) {

@@ -58,11 +58,13 @@ func startEngine(ctx context.Context, self string, e end) (*child.Process, error
 	return p, err
 }
 
-// startRaw starts the product with the wire that every packet filter sees, where the
-// default is the faster one if there is none.
-func startRaw(ctx context.Context, self string, e end) (*child.Process, error) {
-	p, _, err := startReady(ctx, e.ns, append(engineCommand(self, e), "--wire", "raw"))
-	return p, err
+// startWire returns what starts the product with one way to send, where the default is
+// the fastest that no packet filter would have seen.
+func startWire(wire string) starter {
+	return func(ctx context.Context, self string, e end) (*child.Process, error) {
+		p, _, err := startReady(ctx, e.ns, append(engineCommand(self, e), "--wire", wire))
+		return p, err
+	}
 }
 
 func naiveCommand(self string, e end) []string {

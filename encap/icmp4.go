@@ -2,6 +2,7 @@ package encap
 
 import (
 	"encoding/binary"
+	"iter"
 	"net/netip"
 
 	"sixin4/encap/packet"
@@ -32,10 +33,11 @@ const (
 	// ICMP4SourceQuench is deprecated and means nothing (RFC 6633).
 	ICMP4SourceQuench
 
-	numICMP4Kinds = iota + 1
+	// NumICMP4Kinds is the length of an array indexed by ICMP4Kind; element 0 is none.
+	NumICMP4Kinds = iota + 1
 )
 
-var icmp4KindNames = [numICMP4Kinds]string{
+var icmp4KindNames = [NumICMP4Kinds]string{
 	ICMP4FragNeeded:          "fragmentation-needed",
 	ICMP4NetUnreachable:      "net-unreachable",
 	ICMP4HostUnreachable:     "host-unreachable",
@@ -49,10 +51,21 @@ var icmp4KindNames = [numICMP4Kinds]string{
 
 // String returns the kind in kebab case, for logs and metrics.
 func (k ICMP4Kind) String() string {
-	if k == 0 || int(k) >= numICMP4Kinds {
+	if k == 0 || int(k) >= NumICMP4Kinds {
 		return "unknown"
 	}
 	return icmp4KindNames[k]
+}
+
+// ICMP4Kinds yields every kind in order.
+func ICMP4Kinds() iter.Seq[ICMP4Kind] {
+	return func(yield func(ICMP4Kind) bool) {
+		for k := ICMP4FragNeeded; k < NumICMP4Kinds; k++ {
+			if !yield(k) {
+				return
+			}
+		}
+	}
 }
 
 // ICMP4Error is an ICMPv4 error about a packet that this host sent through one of

@@ -134,6 +134,12 @@ func (m *Mapping) Prefix() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(a), bits)
 }
 
+// Here reports whether an address is of the prefix that local gives this site.
+func (m *Mapping) Here(a netip.Addr) bool {
+	b := a.As16()
+	return !m.isatap && binary.BigEndian.Uint64(b[:])&m.ownMask == m.own
+}
+
 // ISATAPAddr returns the ISATAP address of local in a prefix of 64 bits. Its universal
 // bit says whether the IPv4 address is unique in the world (RFC 5214, Section 6.1).
 func ISATAPAddr(prefix netip.Prefix, local netip.Addr) netip.Addr {

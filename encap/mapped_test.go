@@ -26,6 +26,26 @@ var (
 	mapISATAP    = must(MapISATAP(addr("10.1.2.3"), []netip.Prefix{netip.MustParsePrefix("2001:db8:5::/64")}, addr("10.0.0.1"), addr("10.0.0.2")))
 )
 
+// TestMappingHere: what is of this site, which has a prefix by 6to4 and 6rd only.
+func TestMappingHere(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		m    *Mapping
+		a    string
+		want bool
+	}{
+		{"6to4", map6to4, "2002:c000:201:ffff::1", true}, {"6to4, another site", map6to4, "2002:c000:202::1", false},
+		{"6rd", map6rdShort, "2001:db8:f010:2030::1", true}, {"6rd, another site", map6rdShort, "2001:db8:f010:2040::1", false},
+		{"native", map6rdShort, "2001:db9::1", false}, {"ISATAP", mapISATAP, "2001:db8:5::5efe:10.1.2.3", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.m.Here(addr(c.a)); got != c.want || got != (c.m.Prefix().IsValid() && c.m.Prefix().Contains(addr(c.a))) {
+				t.Errorf("%t, want %t; prefix %v", got, c.want, c.m.Prefix())
+			}
+		})
+	}
+}
+
 func TestMappedOutbound(t *testing.T) {
 	none := ""
 	cases := []struct {

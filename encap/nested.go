@@ -2,6 +2,7 @@ package encap
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"sixin4/encap/packet"
 )
@@ -9,6 +10,9 @@ import (
 const (
 	protoIPv4 = 4
 	protoGRE  = 47
+
+	icmpParameterProblem = 4
+	nextHeaderOffset     = 6
 
 	greHeader    = 4
 	greIPv4      = 0x0800 // EtherTypes (RFC 2784, Section 2.4)
@@ -45,6 +49,23 @@ func CheckNesting(p *packet.Packet, limit int, s Sent) Drop {
 		return b.checkNesting(limit, s)
 	}
 	return Forward
+}
+
+// IsOuter reports whether p, which the TUN brought, is an outer packet that this host
+// sends through one of its tunnels: routes lead it back into the TUN.
+func IsOuter(p *packet.Packet, s Sent) bool {
+	h := ipHeader{b: p.Head()}
+	return IPv4(h.b).CheckIn(p.Len()) == Forward && h.ourOwn(s)
+}
+
+// AppendNested is like [AppendUnreachable] for a packet that is in too many tunnels
+// already, by the message that RFC 2473, Section 4.1.1 has for it: an ICMPv6 parameter
+// problem (RFC 4443, Section 3.4), whose pointer is at the field that says what is in p.
+func AppendNested(dst []byte, from netip.Addr, p *packet.Packet) []byte {
+	if !answerable(p) || IPv6(p.Head())[dstOffset] == 0xff {
+		return dst
+	}
+	return appendError(dst, icmpParameterProblem, 0, nextHeaderOffset, from, p)
 }
 
 func (b IPv6) checkNesting(limit int, s Sent) Drop {

@@ -45,7 +45,7 @@ func newBench() *cobra.Command {
 		Args:    cobra.ArbitraryArgs,
 		RunE:    cli.Parent,
 	}
-	cmd.AddCommand(newBenchPair(), newBenchConnect(), newBenchMicro())
+	cmd.AddCommand(newBenchPair(), newBenchConnect(), newBenchMicro(), newBenchBroker())
 	return cmd
 }
 

@@ -9,6 +9,7 @@ import (
 	"sixin4/cmd/internal/cli"
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/daemon"
+	"sixin4/cmd/internal/metrics"
 	"sixin4/cmd/internal/program"
 	"sixin4/tsp/client"
 )
@@ -55,11 +56,18 @@ const connectExamples = `  # A tunnel without an account:
   # With the file of a client of old:
   sixin4 connect -f /usr/local/gogoc/bin/gogoc.conf
 
+  # Show what would be changed, change nothing, and ask nobody:
+  sixin4 connect --server 192.0.2.2 --dry-run
+
   # Only see what one would get; this needs no privilege:
   sixin4 connect --server 192.0.2.2 --once`
 
 // connectFlags are the flags of `sixin4 connect` that are no settings.
-type connectFlags struct{ file string }
+type connectFlags struct {
+	file   string
+	dryRun bool
+	json   bool
+}
 
 func newConnect() *cobra.Command {
 	raw := make(config.Raw)
@@ -76,10 +84,14 @@ func newConnect() *cobra.Command {
 	f.SortFlags = false
 	f.StringVarP(&flags.file, "file", "f", "", "read settings from this `FILE`: TOML (sixin4 help connect-config), or a tspc.conf or gogoc.conf")
 	cli.AddSettings(cmd, raw, connectSettings)
+	cli.AddDryRun(cmd, &flags.dryRun, &flags.json)
 	return cmd
 }
 
 func connect(cmd *cobra.Command, raw config.Raw, flags connectFlags) error {
+	if err := cli.CheckDryRun(flags.dryRun, flags.json); err != nil {
+		return err
+	}
 	cfg, err := readConnect(raw, flags.file)
 	if err != nil {
 		return err
@@ -88,10 +100,15 @@ func connect(cmd *cobra.Command, raw config.Raw, flags connectFlags) error {
 		Out:         cmd.OutOrStdout(),
 		Logger:      program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
 		SocketDirs:  program.SocketDirs(),
+		Build:       metrics.Build{Program: "sixin4", Version: cli.BuildVersion(version)},
 		Negotiation: daemon.Negotiation{GiveUp: client.Permanent},
 	}
 	for _, warning := range cfg.Warnings {
 		env.Logger.Warn(warning)
+	}
+	if flags.dryRun {
+		r, err := daemon.RehearseConnect(cfg, env)
+		return cli.WriteDryRun(env.Out, r, flags.json, err)
 	}
 	program.IgnorePipe() // who reads the log may go away; the tunnel stays
 	return daemon.Connect(cmd.Context(), cfg, env)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,13 +73,13 @@ func TestConnectRefused(t *testing.T) {
 	}{
 		{"wrong password", tsptest.Config{Users: map[string]string{"alice": "other"}}, []string{"--user", "alice"}, exit.Permission, "authenticat"},
 		{"anonymous not offered", tsptest.Config{Offers: tsp.Capability{Tunnels: []tsp.Type{tsp.V6V4}, Auths: []string{"PLAIN"}}}, nil, exit.Permission, "mechanism"},
-		{"only UDP tunnels", tsptest.Config{Offers: tsp.Capability{Tunnels: []tsp.Type{tsp.V6UDPV4}, Auths: []string{"ANONYMOUS"}}}, nil, exit.Unavailable, "v6v4"},
+		{"only UDP tunnels", tsptest.Config{Offers: tsp.Capability{Tunnels: []tsp.Type{tsp.V6UDPV4}, Auths: []string{"ANONYMOUS"}}}, []string{"--mode", "v6v4"}, exit.Unavailable, "v6v4"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := brokerAt(t, tt.config)
 			before := dump(t, b.topo.A)
-			if len(tt.args) > 0 {
+			if slices.Contains(tt.args, "--user") {
 				t.Setenv("SIXIN4_PASSWORD", "secret")
 			}
 			p := b.connect(tt.args...)
@@ -268,7 +269,7 @@ func TestConnectSetupFailsLater(t *testing.T) {
 	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
 	t.Setenv("SIXIN4_PASSWORD", "secret")
 	out := b.dir + "/out"
-	p := b.connect("--user", "alice", "--on-down", "echo down $TSP_CLIENT_ADDRESS_IPV6 >>"+out,
+	p := b.connect("--user", "alice", "--mode", "v6v4", "--on-down", "echo down $TSP_CLIENT_ADDRESS_IPV6 >>"+out,
 		"--on-up", "echo up $TSP_CLIENT_ADDRESS_IPV6 >>"+out+"; case $TSP_CLIENT_ADDRESS_IPV6 in *3) exit 1;; esac")
 	p.ready()
 	before := dump(t, b.topo.A)

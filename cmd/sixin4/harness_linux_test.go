@@ -34,6 +34,7 @@ var roles = map[string]func() error{
 	"lose-admin":  func() error { return withoutCapabilities(unix.CAP_NET_ADMIN) },
 	"lose-raw":    func() error { return withoutCapabilities(unix.CAP_NET_RAW) },
 	"lose-both":   func() error { return withoutCapabilities(unix.CAP_NET_ADMIN, unix.CAP_NET_RAW) },
+	"lose-bpf":    func() error { return withoutCapabilities(unix.CAP_BPF, unix.CAP_SYS_ADMIN) },
 	"lose-tun":    withoutTUN,
 	"lo-has-peer": withPeerOnLoopback,
 	"hang":        hangAfterSignal,

@@ -97,7 +97,7 @@ func TestInterfaceGoesAndComes(t *testing.T) {
 func TestLocalAddressGoes(t *testing.T) {
 	topo := pair(t)
 	socket := socketIn(t, "six0")
-	p := start(t, topo.A, "main", "up", "--remote", "192.0.2.2", "--name", "six0", "--socket", socket)
+	p := start(t, topo.A, "main", "up", "--local", "192.0.2.1", "--remote", "192.0.2.2", "--name", "six0", "--socket", socket)
 	p.ready()
 	must(t, topo.A.AddAddr(topo.LinkA, "192.0.2.9/24"))
 	must(t, topo.A.DelAddr(topo.LinkA, "192.0.2.1/24"))
@@ -196,10 +196,11 @@ func TestTraffic(t *testing.T) {
 		size int
 	}{
 		{"host", nil, 1000},
-		{"two queues", []string{"--queues", "2"}, 1000},
+		{"two queues", []string{"--queues", "2", "--wire", "packet"}, 1000},
 		{"packet wire", []string{"--wire", "packet"}, 1000},
 		{"raw wire", []string{"--wire", "raw"}, 1000},
-		{"inherited", []string{"--ttl", "inherit", "--tos", "inherit"}, 1000},
+		{"inherited", []string{"--ttl", "inherit", "--tos", "inherit", "--wire", "packet"}, 1000},
+		{"inherited, by the kernel", []string{"--ttl", "inherit", "--tos", "inherit"}, 1000},
 		{"outer fragments", []string{"--mtu", "1480"}, 1432},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

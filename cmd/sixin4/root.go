@@ -22,6 +22,7 @@ configuration file is wrong.`
 
 const rootExamples = `  sixin4 up --remote 198.51.100.1 --address 2001:db8::2/64 --route ::/0
   sixin4 connect --server broker.example.net
+  sixin4 proxy --server broker.example.net -- curl https://ipv6.example.net/
   sixin4 status
   sixin4 demo
   sixin4 help config`
@@ -34,7 +35,8 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Example: rootExamples,
 	}
 	cli.Prepare(root, stdout, stderr, "no command: up, connect, status, bench, demo or version (sixin4 --help says more)")
-	root.AddCommand(newUp(), newConnect(), newStatus(), newBench(), newDemo(), cli.NewVersion("sixin4", version),
-		cli.ConfigTopic("config", "up", config.Reference), cli.ConfigTopic("connect-config", "connect", config.ReferenceConnect))
+	root.AddCommand(newUp(), newConnect(), newProxy(), newStatus(), newBench(), newDemo(), cli.NewVersion("sixin4", version),
+		cli.ConfigTopic("config", "up", config.Reference), cli.ConfigTopic("connect-config", "connect", config.ReferenceConnect),
+		cli.ConfigTopic("proxy-config", "proxy", config.ReferenceProxy))
 	return root
 }

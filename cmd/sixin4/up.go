@@ -6,6 +6,7 @@ import (
 	"sixin4/cmd/internal/cli"
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/daemon"
+	"sixin4/cmd/internal/metrics"
 	"sixin4/cmd/internal/program"
 )
 
@@ -16,6 +17,12 @@ for that sends another signal.
 When packets can flow there is one line on standard output:
 
   ready: sixin4-0 192.0.2.1 -> 198.51.100.1 mtu 1480
+
+When the local address or the interface that packets leave by changes, the tunnel
+moves by itself, unless --local names an address: then it waits until that is back.
+
+6to4 (--peer 6to4) reaches other 6to4 sites only: the public relays to native IPv6
+are gone (RFC 7526), so the rest takes a gateway of one's own (6to4=GATEWAY4).
 
 The log goes to standard error. The tunnel needs /dev/net/tun and the
 capabilities CAP_NET_ADMIN and CAP_NET_RAW; in a container:
@@ -31,6 +38,19 @@ const upExamples = `  # The tunnel of a provider, who gave the two addresses; al
 
   # Show what would be changed, change nothing; this needs no privilege:
   sixin4 up --remote 198.51.100.1 --address 2001:db8::2/64 --dry-run
+
+  # The far end is asked every 10 seconds; a program hears when it comes and goes:
+  sixin4 up --remote 198.51.100.1 --address 2001:db8::2/64 --route ::/0 \
+            --keepalive 2001:db8::1,10s --on-up '/usr/local/bin/tell up' --on-down '/usr/local/bin/tell down'
+
+  # Somebody on the way drops long packets and filters ICMP:
+  sixin4 up --remote 198.51.100.1 --address 2001:db8::2/64 --route ::/0 --mtu probe
+
+  # One of two uplinks:
+  sixin4 up --remote 198.51.100.1 --address 2001:db8::2/64 --bind-interface eth1
+
+  # 6rd as a provider gives it: the prefix, bits of IPv4 left out, the border relay:
+  sixin4 up --peer 6rd=2001:db8::/32,0,198.51.100.1 --address 2001:db8:c000:201::1/64 --route ::/0
 
   # A hub: two peers, each with its prefixes:
   sixin4 up --local 192.0.2.1 --address 2001:db8:0:1::1/64 \
@@ -59,14 +79,13 @@ func newUp() *cobra.Command {
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVar(&flags.file, "config", "", "read settings from this `FILE`: TOML, the names of these flags are its keys (sixin4 help config)")
-	f.BoolVar(&flags.dryRun, "dry-run", false, "print what would be changed, change nothing")
-	f.BoolVar(&flags.json, "json", false, "with --dry-run: print it as JSON")
+	cli.AddDryRun(cmd, &flags.dryRun, &flags.json)
 	return cmd
 }
 
 func up(cmd *cobra.Command, raw config.Raw, flags upFlags) error {
-	if flags.json && !flags.dryRun {
-		return cli.Usage("--json: only with --dry-run; a running tunnel is shown by sixin4 status --json")
+	if err := cli.CheckDryRun(flags.dryRun, flags.json); err != nil {
+		return err
 	}
 	if flags.file != "" {
 		file, err := config.ReadFile(flags.file)
@@ -83,17 +102,12 @@ func up(cmd *cobra.Command, raw config.Raw, flags upFlags) error {
 		Out:        cmd.OutOrStdout(),
 		Logger:     program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
 		SocketDirs: program.SocketDirs(),
+		Build:      metrics.Build{Program: "sixin4", Version: cli.BuildVersion(version)},
 	}
 	if !flags.dryRun {
 		program.IgnorePipe() // who reads the log may go away; the tunnel stays
 		return daemon.Up(cmd.Context(), cfg, env)
 	}
 	plan, err := daemon.NewPlan(cfg, env)
-	if err != nil {
-		return err
-	}
-	if flags.json {
-		return cli.WriteJSON(env.Out, plan)
-	}
-	return plan.WriteText(env.Out)
+	return cli.WriteDryRun(env.Out, plan, flags.json, err)
 }

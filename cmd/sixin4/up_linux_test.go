@@ -63,8 +63,8 @@ func TestUp(t *testing.T) {
 	if s.Work == nil {
 		t.Error("status without the work done")
 	}
-	if s.Wire != "raw" && s.Wire != "packet" { // as fits this host, by default
-		t.Errorf("wire %q, want raw or packet", s.Wire)
+	if s.Wire != "raw" && s.Wire != "packet" && s.Wire != "bpf" { // as fits this host, by default
+		t.Errorf("wire %q, want raw, packet or bpf", s.Wire)
 	}
 	s.Wire = ""
 	s.Since, s.Tx, s.Rx, s.Drops, s.Work = time.Time{}, control.Count{}, control.Count{}, nil, nil

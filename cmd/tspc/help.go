@@ -63,8 +63,7 @@ What is different from the old programs:
   stopped, and everything it has set up is gone then. A service manager or a shell
   puts it in the background.
   2000::/3 is routed into the tunnel; a default route that is there stays.
-  tunnel_mode=v6anyv4 is asked for as v6v4 in this version, which does not carry
-  v6udpv4.
+  tunnel_mode=v6anyv4 changes from v6v4 to v6udpv4 when protocol 41 gets no answer.
   host_type=router gets the prefix and hands it to the script. Without a script the
   LAN is left alone: this version sends no router advertisements.
   auth_method=any never chooses PLAIN; auth_method=plain does. PASSDSS-3DES-1 is not

@@ -14,6 +14,7 @@ import (
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/daemon"
+	"sixin4/cmd/internal/metrics"
 	"sixin4/cmd/internal/program"
 	"sixin4/tsp/client"
 )
@@ -90,6 +91,7 @@ func (p process) runTunnel(ctx context.Context, opts options, t *transcript) err
 		Out:         io.Discard, // its ready line; the transcript has another
 		Logger:      log,
 		SocketDirs:  program.SocketDirs(),
+		Build:       metrics.Build{Program: "tspc"},
 		Negotiation: daemon.Negotiation{Classic: true, Verbose: min(opts.verbose, maxVerbose), Home: t.set.home, Teller: t},
 	}
 	if opts.bail {

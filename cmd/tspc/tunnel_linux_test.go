@@ -51,7 +51,7 @@ func TestOldFiles(t *testing.T) {
 			p.awaitUp()
 			n.has("link sit1 tuntap mtu 1280 up", "address 2001:db8:aa::2/128 ", "route 2000::/3 ")
 			s, err := b.AwaitAccept(t.Context(), 1)
-			if err != nil || s.Request.Type != tsp.V6V4 {
+			if err != nil || !s.Request.Type.Allows(tsp.V6V4) {
 				t.Errorf("the broker was asked for %+v, %v", s.Request, err)
 			}
 			last, err := os.ReadFile(filepath.Join(filepath.Dir(file), "tsp-last-server.txt"))
@@ -152,7 +152,7 @@ func TestFailures(t *testing.T) {
 		{"wrong password", alice + "looking-glass", tsptest.Config{Users: users}, statusAuthentication},
 		{"no common mechanism", alice + "wonderland",
 			tsptest.Config{Users: users, Offers: tsp.Capability{Auths: []string{sasl.Anonymous, sasl.Plain}}}, statusMechanism},
-		{"mode", "", tsptest.Config{Offers: tsp.Capability{Tunnels: []tsp.Type{tsp.V6UDPV4}}}, statusMode},
+		{"mode", "tunnel_mode=v6v4", tsptest.Config{Offers: tsp.Capability{Tunnels: []tsp.Type{tsp.V6UDPV4}}}, statusMode},
 		{"redirected to ourselves", "", tsptest.Config{Redirect: map[tsptest.Step][]tsp.Broker{
 			tsptest.Hello: {{Addr: netip.MustParseAddr("127.0.0.1")}}}}, statusRedirect},
 		{"tunnel data", "", tsptest.Config{Faults: tsptest.Edit("client6", tsptest.Fails, `(?s)(<client>.*?"ipv6">)[^<]*`, "fe80::1").
@@ -162,7 +162,7 @@ func TestFailures(t *testing.T) {
 		{"nobody there", "server=192.0.2.1:3999", tsptest.Config{}, statusConnect},
 		{"name", "server=broker.invalid", tsptest.Config{}, statusResolve},
 		{"interface exists", "if_tunnel_v6v4=b0", tsptest.Config{}, statusConfiguration},
-		{"mode of another version", "tunnel_mode=v6udpv4", tsptest.Config{}, statusConfiguration},
+		{"mode of IPv4 in IPv6", "tunnel_mode=v4v6", tsptest.Config{}, statusConfiguration},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNetwork(t)

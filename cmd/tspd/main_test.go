@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -145,7 +142,7 @@ func TestCommandLineErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", exit.Usage, "no command: serve, user, tunnel, pool, log, drain or version (tspd --help says more)"},
+		{"", exit.Usage, "no command: serve, user, tunnel, pool, log, drain, key or version (tspd --help says more)"},
 		{"server", exit.Usage, `unknown command "server"; the nearest is serve`},
 		{"frobnicate", exit.Usage, `unknown command "frobnicate" (tspd --help lists them)`},
 		{"user", exit.Usage, "user: what? (tspd user --help shows examples)"},
@@ -221,30 +218,11 @@ func TestNoDatabase(t *testing.T) {
 	d := newDesk(t)
 	for _, args := range []string{
 		"user list", "user show alice", "user set alice --max-tunnels 2", "user disable alice", "user enable alice", "user remove alice",
-		"tunnel list", "tunnel show alice", "tunnel drop alice", "pool show --prefix 2001:db8:1000::/36", "log", "log forget --before 1d",
+		"tunnel list", "tunnel show alice", "tunnel drop alice", "key replace", "pool show --prefix 2001:db8:1000::/36", "log", "log forget --before 1d",
 	} {
 		d.fails(args, exit.Failure, "no database DIR/tspd.db (tspd serve and tspd user add make one; --state or --config says where it is)")
 	}
 	if files, err := os.ReadDir(d.dir); err != nil || len(files) > 0 {
 		t.Errorf("made %v, %v", files, err)
-	}
-}
-
-func TestStoreError(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		err  error
-		code int
-	}{
-		{"nothing", nil, exit.OK},
-		{"has a status", exit.With(exit.Usage, store.ErrKey), exit.Usage},
-		{"file", &fs.PathError{Op: "open", Path: "tspd.db", Err: fs.ErrPermission}, exit.Permission},
-		{"key", fmt.Errorf("open store: %w", store.ErrKey), exit.Config},
-		{"conflict", fmt.Errorf("release: %w", store.ErrConflict), exit.TryAgain},
-		{"another", errors.New("disk is full"), exit.Failure},
-	} {
-		if got := exit.Code(storeError(tt.err)); got != tt.code {
-			t.Errorf("%s: %d, want %d", tt.name, got, tt.code)
-		}
 	}
 }

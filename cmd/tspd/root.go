@@ -34,8 +34,8 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Long:    rootHelp,
 		Example: rootExamples,
 	}
-	cli.Prepare(root, stdout, stderr, "no command: serve, user, tunnel, pool, log, drain or version (tspd --help says more)")
-	root.AddCommand(newServe(), newUser(), newTunnel(), newPool(), newLog(), newDrain(), cli.NewVersion("tspd", version),
+	cli.Prepare(root, stdout, stderr, "no command: serve, user, tunnel, pool, log, drain, key or version (tspd --help says more)")
+	root.AddCommand(newServe(), newUser(), newTunnel(), newPool(), newLog(), newDrain(), newKey(), cli.NewVersion("tspd", version),
 		cli.ConfigTopic("config", "serve", config.ReferenceBroker))
 	return root
 }

@@ -6,6 +6,7 @@ import (
 	"sixin4/cmd/internal/cli"
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/daemon"
+	"sixin4/cmd/internal/metrics"
 	"sixin4/cmd/internal/program"
 )
 
@@ -31,6 +32,12 @@ const serveExamples = `  # All one needs, with a network that is routed to this 
   # For everybody, on a host that does not forward packets yet:
   tspd serve --prefix 2001:db8:1000::/36 --anonymous --configure-host
 
+  # Show what would be changed, change nothing; this needs no privilege:
+  tspd serve --prefix 2001:db8:1000::/36 --dry-run
+
+  # With web pages for everybody, where the operator approves who signs up:
+  tspd serve --prefix 2001:db8:1000::/36 --web 192.0.2.2:443 --web-cert cert.pem --web-key key.pem --web-url https://broker.example.net
+
   # From a file (tspd help config shows every key); flags win over it:
   tspd serve --config /etc/sixin4/tspd.toml --verbose`
 
@@ -42,9 +49,13 @@ var serveSettings = append([]cli.Setting{
 	cli.Flag(config.ConfigureHost, "bool", "set what this host needs to forward packets, and set it back at the end"),
 	stateSetting,
 	keySetting,
+	cli.Flag(config.Node, "NAME", "what this broker is called in a database that several share; default: the address that tunnels end at"),
 	cli.Flag(config.Name, "INTERFACE", "name of the interface; default tspd0"),
 	cli.Flag(config.DNS, "ADDRESS", "IPv6 address of a resolver that clients are told; repeatable, at most 8"),
 	cli.Flag(config.Redirect, "HOST[,HOST...]", "send clients to these brokers, on port 3653, instead of serving them; repeatable"),
+	cli.Flag(config.RedirectAbove, "N", "send them on only while there are N tunnels here; who has one here is served; default 0, always"),
+	cli.Flag(config.TunnelRate, "RATE", "how much a tunnel may carry each way, in bits a second like 10mbit; default 0, no limit"),
+	cli.Flag(config.BlockPorts, "PORT[/tcp|/udp][,...]", "destination ports that clients may not send to; default 25/tcp; none for none"),
 	cli.Flag(config.Lifetime, "TIME", "how long a client may use what it got before it must ask again; default 7d"),
 	cli.Flag(config.Keepalive, "TIME", "shortest time between echo requests that clients are told; default 30s"),
 	cli.Flag(config.Silence, "TIME", "take down a tunnel that was not heard for so long; its owner keeps address and prefix; default 15m"),
@@ -52,37 +63,66 @@ var serveSettings = append([]cli.Setting{
 	quarantineSetting,
 	iterationsSetting,
 	realmSetting,
+	cli.Flag(config.Web, "ADDRESS[:PORT]", "serve web pages there; others than this host need --web-cert or --web-proxy; default: none; port 8080"),
+	cli.Flag(config.WebCert, "FILE", "certificate of the web pages with its chain, PEM; read again when it changes"),
+	cli.Flag(config.WebKey, "FILE", "its key, PEM"),
+	cli.Flag(config.WebURL, "URL", "where people find the web pages, for links in mails; default: the address of --web"),
+	cli.Flag(config.WebProxy, "ADDRESS", "address of a reverse proxy, whose X-Forwarded-For is believed; repeatable"),
+	cli.Flag(config.SignUp, "closed|approve|mail", "who may sign up: nobody, who the operator approves, who reads the e-mail; default: mail with --smtp-server, otherwise approve", "closed", "approve", "mail"),
+	cli.Flag(config.SignUpPrefix, "N", "length of the prefix of who signs up, 48 to 64; default 64; 0 for none", "48", "56", "64"),
+	cli.Flag(config.SMTPServer, "HOST[:PORT]", "send mails by this server"),
+	cli.Flag(config.SMTPFrom, "E-MAIL", "the sender of mails"),
+	cli.Flag(config.SMTPUser, "NAME", "log in at the mail server"),
+	cli.Flag(config.SMTPPassword, "FILE", "with the password in the first line of FILE"),
+	cli.Flag(config.SMTPTLS, "starttls|tls|none", "how the mail server is spoken to; default starttls", "starttls", "tls", "none"),
 }, cli.Common...)
+
+// serveFlags are the flags of `tspd serve` that are no settings.
+type serveFlags struct {
+	file   string
+	dryRun bool
+	json   bool
+}
 
 func newServe() *cobra.Command {
 	raw := make(config.Raw)
-	var file string
+	var flags serveFlags
 	cmd := &cobra.Command{
 		Use:     "serve --prefix PREFIX [flags]",
 		Short:   "Run the broker",
 		Long:    serveHelp,
 		Example: serveExamples,
 		Args:    cli.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd, raw, file) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd, raw, flags) },
 	}
 	cmd.Flags().SortFlags = false
-	addConfig(cmd, &file)
+	addConfig(cmd, &flags.file)
 	cli.AddSettings(cmd, raw, serveSettings)
+	cli.AddDryRun(cmd, &flags.dryRun, &flags.json)
 	return cmd
 }
 
-func serve(cmd *cobra.Command, raw config.Raw, file string) error {
-	if err := merge(raw, file); err != nil {
+func serve(cmd *cobra.Command, raw config.Raw, flags serveFlags) error {
+	if err := cli.CheckDryRun(flags.dryRun, flags.json); err != nil {
+		return err
+	}
+	if err := merge(raw, flags.file); err != nil {
 		return err
 	}
 	cfg, err := config.CheckBroker(raw)
 	if err != nil {
 		return err
 	}
-	program.IgnorePipe() // who reads the log may go away; the tunnels stay
-	return daemon.Serve(cmd.Context(), cfg, daemon.Env{
+	env := daemon.Env{
 		Out:        cmd.OutOrStdout(),
 		Logger:     program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
 		SocketDirs: program.SocketDirs(),
-	})
+		Build:      metrics.Build{Program: "tspd", Version: cli.BuildVersion(version)},
+	}
+	if flags.dryRun {
+		r, err := daemon.RehearseServe(cfg, env)
+		return cli.WriteDryRun(env.Out, r, flags.json, err)
+	}
+	program.IgnorePipe() // who reads the log may go away; the tunnels stay
+	return daemon.Serve(cmd.Context(), cfg, env)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +50,7 @@ var (
 	passwordSetting = cli.Flag(config.PasswordFile, "FILE", "the password is the first line of FILE; or else of the variable SIXIN4_PASSWORD")
 	lengthSetting   = cli.Flag(config.PrefixLength, "N", "length of the user's prefix in bits, 48 to 64; 0, the default, for none", "48", "56", "64")
 	tunnelsSetting  = cli.Flag(config.MaxTunnels, "N", "how many tunnels, each with its own address, at the same time; default 1")
+	operatorSetting = cli.Flag(config.Operator, "bool", "let the user see and change what is others', in the web pages")
 	legacySetting   = cli.Flag(config.LegacyLogin, "bool", "let the user log in by DIGEST-MD5 and PLAIN too")
 )
 
@@ -57,7 +59,7 @@ func newUser() *cobra.Command {
 		newUserAdd(), newUserList(), newUserShow(), newUserSet(), newUserPassword(),
 		newUserSwitch("disable", "End a user's tunnels and refuse new ones", true),
 		newUserSwitch("enable", "Let a user log in again", false),
-		newUserRemove())
+		newUserRemove(), newUserRequests(), newUserApprove(), newUserReject())
 }
 
 // onUser makes a command about one user.
@@ -74,7 +76,7 @@ func newUserAdd() *cobra.Command {
 		Long:    addHelp,
 		Example: addExamples,
 	}
-	w := addWhere(cmd, passwordSetting, lengthSetting, tunnelsSetting, legacySetting, iterationsSetting, realmSetting)
+	w := addWhere(cmd, passwordSetting, lengthSetting, tunnelsSetting, legacySetting, operatorSetting, iterationsSetting, realmSetting)
 	return onUser(cmd, func(cmd *cobra.Command, name string) error {
 		if err := config.CheckAccountName(name); err != nil {
 			return cli.Usage("user %q: %w", name, err)
@@ -94,7 +96,7 @@ func newUserAdd() *cobra.Command {
 }
 
 func add(ctx context.Context, cmd *cobra.Command, db *database, name string, a config.Account, password config.Secret) error {
-	u := store.User{Name: name, PrefixLen: a.PrefixLen, MaxTunnels: a.MaxTunnels, Legacy: a.Legacy}
+	u := store.User{Name: name, PrefixLen: a.PrefixLen, MaxTunnels: a.MaxTunnels, Legacy: a.Legacy, Operator: a.Operator}
 	if err := db.setPassword(&u, password); err != nil {
 		return err
 	}
@@ -147,7 +149,7 @@ func newUserSet() *cobra.Command {
 		Long:    setHelp,
 		Example: "  tspd user set alice --prefix-length 48 --max-tunnels 2\n  tspd user set alice --legacy-login=false",
 	}
-	w := addWhere(cmd, lengthSetting, tunnelsSetting, legacySetting)
+	w := addWhere(cmd, lengthSetting, tunnelsSetting, legacySetting, operatorSetting)
 	return onUser(cmd, func(cmd *cobra.Command, name string) error {
 		a, err := config.CheckAccount(w.raw)
 		switch {
@@ -155,8 +157,8 @@ func newUserSet() *cobra.Command {
 			return err
 		case a.Legacy:
 			return cli.Usage("--legacy-login: needs the password: tspd user password NAME --legacy-login --password-file FILE")
-		case !w.raw.Has(config.PrefixLength) && !w.raw.Has(config.MaxTunnels) && !w.raw.Has(config.LegacyLogin):
-			return cli.Usage("set: what? --prefix-length, --max-tunnels or --legacy-login=false")
+		case !slices.ContainsFunc([]config.Key{config.PrefixLength, config.MaxTunnels, config.LegacyLogin, config.Operator}, w.raw.Has):
+			return cli.Usage("set: what? --prefix-length, --max-tunnels, --operator or --legacy-login=false")
 		}
 		return w.change(cmd, name, need{}, "changed", func(_ *database, u *store.User) error {
 			w.apply(u, a)
@@ -172,6 +174,9 @@ func (w *where) apply(u *store.User, a config.Account) {
 	}
 	if w.raw.Has(config.MaxTunnels) {
 		u.MaxTunnels = a.MaxTunnels
+	}
+	if w.raw.Has(config.Operator) {
+		u.Operator = a.Operator
 	}
 	if w.raw.Has(config.LegacyLogin) {
 		if u.Legacy = a.Legacy; !u.Legacy {

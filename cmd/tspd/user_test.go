@@ -196,10 +196,11 @@ func TestUserErrors(t *testing.T) {
 		{"user add bob " + file + "good --realm a_b", exit.Usage, "--realm a_b: letters, digits, dots and hyphens only: there are clients that read no more"},
 		{"user add bob " + file + "good --key-file DIR/tspd.db", exit.Usage, "--key-file DIR/tspd.db: the database itself; a file of its own belongs here"},
 		{"user add bob " + file + "good --legacy-login --key-file DIR/no/tspd.key", exit.Failure, "make key file: open DIR/no/.key-"},
-		{"user add bob " + file + "good --legacy-login", exit.Config, "database DIR/tspd.db: open store: the database was encrypted with another key: decrypt: wrong or missing key"},
+		{"user add bob " + file + "good --legacy-login", exit.Config, "database DIR/tspd.db: open store: the database was encrypted with another key: decrypt: wrong or missing key; " +
+			"the key file DIR/tspd.key is lost: put the right one there, or have tspd key replace make a new one, which says whose passwords must be set anew"},
 		{"user show alcie", exit.Failure, `no user "alcie"; the nearest is alice`},
 		{"user remove somebody-else", exit.Failure, `no user "somebody-else" (tspd user list shows them)`},
-		{"user set alice", exit.Usage, "set: what? --prefix-length, --max-tunnels or --legacy-login=false"},
+		{"user set alice", exit.Usage, "set: what? --prefix-length, --max-tunnels, --operator or --legacy-login=false"},
 		{"user set alice --legacy-login", exit.Usage, "--legacy-login: needs the password: tspd user password NAME --legacy-login --password-file FILE"},
 		{"user password legacy " + file + "good --key-file DIR/lost.key", exit.Config, `user "legacy" has legacy login, but there is no key file DIR/lost.key: wrong or missing key (--key-file says where it is, --legacy-login=false goes without)`},
 		{"user list --key-file DIR/short", exit.Config, "key file DIR/short: key: wrong or missing key: 8 bytes instead of 32"},

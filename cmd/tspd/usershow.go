@@ -23,6 +23,8 @@ type shownUser struct {
 	LegacyLogin bool          `json:"legacy_login"`
 	Mechanisms  []string      `json:"mechanisms,omitempty"` // only these
 	Disabled    bool          `json:"disabled"`
+	Operator    bool          `json:"operator"`
+	Email       string        `json:"email,omitempty"`
 	Created     time.Time     `json:"created"`
 	Iterations  int           `json:"iterations"`
 	Tunnels     []shownTunnel `json:"tunnels,omitempty"` // in user show
@@ -31,7 +33,7 @@ type shownUser struct {
 func showUser(u store.User) shownUser {
 	return shownUser{
 		Name: u.Name, ID: u.ID, PrefixLen: u.PrefixLen, MaxTunnels: max(u.MaxTunnels, 1), LegacyLogin: u.Legacy,
-		Mechanisms: u.Mechanisms, Disabled: u.Disabled, Created: u.Created, Iterations: u.Scram.Iterations,
+		Mechanisms: u.Mechanisms, Disabled: u.Disabled, Operator: u.Operator, Email: u.Email, Created: u.Created, Iterations: u.Scram.Iterations,
 	}
 }
 
@@ -49,6 +51,9 @@ func allowance(u store.User) string {
 	}
 	if u.Legacy {
 		parts = append(parts, "legacy login")
+	}
+	if u.Operator {
+		parts = append(parts, "operator")
 	}
 	if u.Disabled {
 		parts = append(parts, "disabled")
@@ -144,6 +149,9 @@ func writeUser(out io.Writer, u store.User, leases []store.Lease, asJSON bool) e
 	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(tw, "  id\t%s\n  created\t%s\n", u.ID, u.Created.Format(time.RFC3339))
 	fmt.Fprintf(tw, "  login\t%s, %d iterations\n", login(u), u.Scram.Iterations)
+	if u.Email != "" {
+		fmt.Fprintf(tw, "  e-mail\t%s\n", u.Email)
+	}
 	for _, t := range shown.Tunnels {
 		fmt.Fprintf(tw, "  tunnel\t%s\n", t.line(time.Now()))
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"sixin4/encap"
 	"sixin4/encap/packet"
 )
 
@@ -43,6 +44,19 @@ func TestNoAllocations(t *testing.T) {
 		f := newFlood(outer, hubTable(3))
 		return func(int) []byte { return f.mutated(make([]byte, 0, 4096)) }
 	}
+	limited := hubTable(1000)
+	limited.Blocked.TCP = []uint16{25}
+	for i := range limited.Peers {
+		limited.Peers[i].Rate = []int64{1000, 1e10}[i%2]
+	}
+	refused := limited
+	refused.Blocked.UDP = []uint16{5000}
+	m, err := encap.Map6to4(ours4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mapped := hubTable(1000)
+	mapped.Peers = append(mapped.Peers, mappedPeer(m, of6to4))
 	for _, c := range []struct {
 		name  string
 		cfg   Config
@@ -51,17 +65,27 @@ func TestNoAllocations(t *testing.T) {
 		out   sink
 		make  func(i int) []byte
 		some  bool // not everything passes
+		icmp  []byte
 	}{
-		{"inbound, host", Config{}, hostTable(), true, swallow, func(i int) []byte { return wrapped(peer4, udp(other6, host6, i, 1480)) }, false},
-		{"inbound, hub", Config{}, hub, true, swallow, func(i int) []byte { return wrapped(hubAddr(i), udp(hubHost(i), host6, i, 1480)) }, false},
-		{"inbound, mixed", Config{}, hub, true, swallow, mixed(true), true},
-		{"inbound, TUN fails", Config{}, hub, true, everyThird(), func(i int) []byte { return wrapped(hubAddr(i), udp(hubHost(i), host6, i, 100)) }, true},
-		{"outbound, host", Config{}, hostTable(), false, swallow, func(i int) []byte { return udp(host6, other6, i, 1480) }, false},
-		{"outbound, hub", Config{}, hub, false, swallow, func(i int) []byte { return udp(host6, hubHost(i), i, 1480) }, false},
-		{"outbound, mixed", Config{}, hub, false, swallow, mixed(false), true},
-		{"outbound, wire fails", Config{}, hub, false, everyThird(), func(i int) []byte { return udp(host6, hubHost(i), i, 100) }, true},
-		{"outbound, no peer and too big", Config{}, hub, false, swallow, func(i int) []byte { return udp(host6, []netip.Addr{other6, h0}[i%2], i, 1500) }, true},
-		{"outbound, fragments", Config{MTU: 1280, WireMTU: 576}, hub, false, swallow, func(i int) []byte { return udp(host6, hubHost(i), i, 1280) }, false},
+		{"inbound, host", Config{}, hostTable(), true, swallow, func(i int) []byte { return wrapped(peer4, udp(other6, host6, i, 1480)) }, false, nil},
+		{"inbound, hub", Config{}, hub, true, swallow, func(i int) []byte { return wrapped(hubAddr(i), udp(hubHost(i), host6, i, 1480)) }, false, nil},
+		{"inbound, mixed", Config{}, hub, true, swallow, mixed(true), true, nil},
+		{"inbound, TUN fails", Config{}, hub, true, everyThird(), func(i int) []byte { return wrapped(hubAddr(i), udp(hubHost(i), host6, i, 100)) }, true, nil},
+		{"inbound, limited", Config{}, limited, true, swallow, func(i int) []byte { return wrapped(hubAddr(i%4), udp(hubHost(i%4), host6, i, 1480)) }, true, nil},
+		{"inbound, blocked", Config{}, refused, true, swallow, func(i int) []byte { return wrapped(hubAddr(i), udp(hubHost(i), host6, i, 1480)) }, true, nil},
+		{"outbound, limited", Config{}, limited, false, swallow, func(i int) []byte { return udp(host6, hubHost(i%4), i, 1480) }, true, nil},
+		{"outbound, host", Config{}, hostTable(), false, swallow, func(i int) []byte { return udp(host6, other6, i, 1480) }, false, nil},
+		{"outbound, hub", Config{}, hub, false, swallow, func(i int) []byte { return udp(host6, hubHost(i), i, 1480) }, false, nil},
+		{"outbound, mixed", Config{}, hub, false, swallow, mixed(false), true, nil},
+		{"outbound, wire fails", Config{}, hub, false, everyThird(), func(i int) []byte { return udp(host6, hubHost(i), i, 100) }, true, nil},
+		{"outbound, no peer and too big", Config{}, hub, false, swallow, func(i int) []byte { return udp(host6, []netip.Addr{other6, h0}[i%2], i, 1500) }, true, nil},
+		{name: "inbound, SYN", table: hostTable(), outer: true, out: swallow, make: func(i int) []byte { return wrapped(peer4, syn(other6, host6, 1440)) }},
+		{name: "outbound, SYN", table: hostTable(), out: swallow, make: func(i int) []byte { return syn(host6, other6, 1440) }},
+		{name: "outbound, nested", table: hostTable(), out: swallow, make: func(i int) []byte { return in41(3, udp(host6, other6, i, 100)) }},
+		{name: "outbound, mapped", table: mapped, out: swallow, make: func(i int) []byte { return udp(own6to4, site6, i, 1480) }},
+		{name: "inbound, mapped", table: mapped, outer: true, out: swallow, make: func(i int) []byte { return wrapped(site4, udp(site6, own6to4, i, 1480)) }},
+		{name: "outbound, a path of 1200", table: hostTable(), out: swallow, make: func(i int) []byte { return udp(host6, other6, i, 1200+i%2*100) }, some: true, icmp: fragNeeded(1200)},
+		{"outbound, fragments", Config{MTU: 1280, WireMTU: 576}, hub, false, swallow, func(i int) []byte { return udp(host6, hubHost(i), i, 1280) }, false, nil},
 	} {
 		var batch [][]byte
 		for i := range BatchSize {
@@ -70,6 +94,9 @@ func TestNoAllocations(t *testing.T) {
 		i := 0
 		one := func(dst []byte) []byte { i++; return append(dst, batch[i%BatchSize]...) }
 		next, e := step(t, c.cfg, c.table, c.outer, Lane{Out: c.out, Back: sink(swallow)}, feed(1<<40, one))
+		if c.icmp != nil {
+			e.ICMP(c.icmp)
+		}
 		next() // buffers that are made when they are needed, and logs
 		next()
 		if n := testing.AllocsPerRun(50, next); n != 0 {

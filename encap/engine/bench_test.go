@@ -61,7 +61,7 @@ func BenchmarkLookup(b *testing.B) {
 			b.ReportAllocs()
 			k := 0
 			for b.Loop() {
-				if _, d := table.inbound(from[k], in[k]); d != encap.Forward {
+				if _, d := table.inbound(keyOf(from[k]), in[k]); d != encap.Forward {
 					b.Fatal(d)
 				}
 				if k++; k == len(in) {
@@ -158,5 +158,29 @@ func BenchmarkInbound(b *testing.B) {
 			}
 			perPacket(b, Config{}, c.table, true, packets)
 		})
+	}
+}
+
+// BenchmarkPeers is what a packet costs in a hub with one peer and with many, all of
+// which send and get in turn: as many different packets in both, so that only the table
+// differs.
+func BenchmarkPeers(b *testing.B) {
+	const most = 20_000
+	for _, n := range []int{1, most} {
+		c := manyPeers(n)
+		c.Hub, c.Self = true, ours6
+		c.Blocked.TCP = []uint16{25}
+		for i := range c.Peers {
+			c.Peers[i].Rate = 1e12
+		}
+		var out, in [][]byte
+		for i := range most {
+			p := c.Peers[i*7919%n] // not in the order of the table
+			far := p.Prefixes[0].Addr().Next()
+			out = append(out, udp(host6, far, i, 100))
+			in = append(in, wrapped(p.Remote, udp(far, host6, i, 100)))
+		}
+		b.Run(fmt.Sprintf("outbound/%d", n), func(b *testing.B) { perPacket(b, Config{}, c, false, out) })
+		b.Run(fmt.Sprintf("inbound/%d", n), func(b *testing.B) { perPacket(b, Config{}, c, true, in) })
 	}
 }

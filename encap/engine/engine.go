@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"os"
 	"runtime"
@@ -49,15 +50,20 @@ type Writer interface {
 // Lane is the way of one loop. An engine has one inbound lane and an outbound
 // lane for each queue of the TUN.
 type Lane struct {
-	In   Reader
-	Out  Writer
-	Back Writer // outbound: where ICMPv6 errors to the sender are written
+	In  Reader
+	Out Writer
+	// Back is where ICMPv6 errors to the sender are written: outbound the TUN, inbound
+	// the wire. Nil: nowhere.
+	Back Writer
+	// UDP says that In brings packets of IPv6 in UDP, of which the peers have ports.
+	UDP bool
 }
 
 // Config describes an engine.
 type Config struct {
 	Outbound []Lane // from the TUN to the wire; at least one
 	Inbound  Lane   // from the wire to the TUN
+	More     []Lane // the same, from other wires: UDP beside protocol 41
 
 	// MTU is the longest inner packet, in bytes, that is sent; a longer one is
 	// answered with packet too big (RFC 4443, Section 3.2). Required.
@@ -67,7 +73,31 @@ type Config struct {
 	WireMTU encap.WireMTU
 	// Source is the IPv6 address that ICMPv6 errors come from. Required.
 	Source netip.Addr
-	Logger *slog.Logger // default: discard
+	// ClampMSS is how the maximum segment size that TCP offers is lowered, both ways.
+	ClampMSS Clamp
+	// Relay is where ICMPv6 errors go that tell inner senders of ICMPv4 errors: the TUN.
+	// It belongs to the method ICMP. Nil: nowhere.
+	Relay Writer
+	// Behind reports whether an IPv6 address outside of TableConfig.Ours is reached from
+	// this host otherwise than through the tunnel. It is asked about the senders that
+	// ICMPv4 errors name. Nil: none is.
+	Behind func(netip.Addr) bool
+	// Heard returns when a packet of the peer at an address last came in past the
+	// engine; the zero time or nil: never.
+	Heard func(netip.Addr) time.Time
+	// Stranger, if not nil, is told of packets over UDP that come from elsewhere than the
+	// peer that has their source, each of which is dropped. The loops call it: it must not
+	// block, nor keep what it is given.
+	Stranger func(Stranger)
+	Logger   *slog.Logger // default: discard
+}
+
+// Clamp says to what the maximum segment size (MSS) that TCP offers is lowered; it is
+// never raised. The zero Clamp is what the tunnel carries, where that is less than 1500
+// bytes a packet. What is learnt about the path to a peer counts too, unless Off.
+type Clamp struct {
+	Off bool
+	MSS uint16 // bytes; 0: automatic
 }
 
 // Engine runs the loops.
@@ -78,15 +108,36 @@ type Engine struct {
 	sizes  atomic.Pointer[sizes]
 	source atomic.Pointer[netip.Addr] // of ICMPv6 errors
 	lanes  []*lane
-	swap   sync.Mutex // held while the table is replaced, never by a loop
-	made   time.Time
+	relay  *relay
+	learnt atomic.Int64 // until when something about a path may be known; 0: nothing is
+	swap   sync.Mutex   // held while the table is replaced, never by a loop
+
+	probing atomic.Pointer[probes] // nil: nothing is searched for
+	made    time.Time
 }
 
 // sizes is what may be sent at present.
 type sizes struct {
 	tun  encap.TunMTU
 	wire encap.WireMTU
+	mss  uint16 // that TCP may offer; 0: whatever it likes
 }
+
+// limit is the MSS that c comes to in a tunnel that carries mtu, 0 if it is off.
+func (c Clamp) limit(mtu encap.TunMTU) uint16 {
+	switch {
+	case c.Off:
+		return 0
+	case c.MSS != 0:
+		return c.MSS
+	case mtu < ethernetMTU:
+		return mtu.MSS()
+	}
+	return math.MaxUint16
+}
+
+// ethernetMTU is what needs no clamping: the peers of TCP expect no more.
+const ethernetMTU = 1500
 
 // fragments reports whether a packet that the tunnel takes may not fit the link.
 func (s *sizes) fragments() bool { return s.wire < s.tun.Wire() }
@@ -99,12 +150,14 @@ type lane struct {
 	drops   [encap.NumDrops]atomic.Uint64
 	created atomic.Uint64 // ICMPv6 errors written
 	frags   atomic.Uint64 // fragments sent
+	clamped atomic.Uint64 // packets whose MSS was lowered
 	health  health
+	touched uint64 // of no meaning: so that what is touched is read
 }
 
 // New checks cfg and returns an engine that is not running yet.
 func New(cfg Config, t *Table) (*Engine, error) {
-	lanes := append([]Lane{cfg.Inbound}, cfg.Outbound...)
+	lanes := slices.Concat([]Lane{cfg.Inbound}, cfg.More, cfg.Outbound)
 	switch {
 	case len(cfg.Outbound) == 0:
 		return nil, errors.New("engine: no outbound lane")
@@ -120,6 +173,7 @@ func New(cfg Config, t *Table) (*Engine, error) {
 	for _, l := range lanes {
 		e.lanes = append(e.lanes, &lane{Lane: l, e: e, health: health{log: cfg.Logger, now: e.monotonic}})
 	}
+	e.relay = newRelay(e, cfg.Relay)
 	e.table.Store(t)
 	if err := e.SetSource(cfg.Source); err != nil {
 		return nil, err
@@ -137,7 +191,8 @@ func (e *Engine) SetSource(a netip.Addr) error {
 }
 
 // SetMTU replaces Config.MTU and Config.WireMTU, with the same meaning and the
-// same default, from the next batch on. It fails for an MTU out of range.
+// same default, from the next batch on. Another WireMTU is another link: what was
+// learnt about the paths to peers is forgotten. It fails for an MTU out of range.
 func (e *Engine) SetMTU(tun encap.TunMTU, wire encap.WireMTU) error {
 	if tun < encap.MinTunMTU || tun > encap.MaxTunMTU {
 		return fmt.Errorf("engine: MTU %d is not between %d and %d", tun, encap.MinTunMTU, encap.MaxTunMTU)
@@ -145,7 +200,10 @@ func (e *Engine) SetMTU(tun encap.TunMTU, wire encap.WireMTU) error {
 	if wire == 0 {
 		wire = tun.Wire()
 	}
-	e.sizes.Store(&sizes{tun, wire})
+	before := e.sizes.Swap(&sizes{tun, wire, e.cfg.ClampMSS.limit(tun)})
+	if before != nil && before.wire != wire {
+		e.forget()
+	}
 	return nil
 }
 
@@ -156,6 +214,31 @@ func (e *Engine) SetTable(t *Table) {
 	defer e.swap.Unlock()
 	t.adopt(e.table.Load())
 	e.table.Store(t)
+}
+
+// Change is Table.Change on the table in use, which it replaces.
+func (e *Engine) Change(without []netip.Addr, with []Peer) []Refusal {
+	return e.change(func(t *Table) (*Table, []Refusal) { return t.Change(without, with) })
+}
+
+// ChangeAt is Table.ChangeAt on the table in use, which it replaces.
+func (e *Engine) ChangeAt(without []netip.AddrPort, with []Peer) []Refusal {
+	return e.change(func(t *Table) (*Table, []Refusal) { return t.ChangeAt(without, with) })
+}
+
+func (e *Engine) change(with func(*Table) (*Table, []Refusal)) []Refusal {
+	e.swap.Lock()
+	defer e.swap.Unlock()
+	t, refused := with(e.table.Load())
+	e.table.Store(t)
+	return refused
+}
+
+// SetOurs is Table.WithOurs on the table in use, which it replaces.
+func (e *Engine) SetOurs(list []netip.Prefix) {
+	e.swap.Lock()
+	defer e.swap.Unlock()
+	e.table.Store(e.table.Load().WithOurs(list))
 }
 
 // Run moves packets until ctx is cancelled, which returns nil, or a reader fails.
@@ -175,7 +258,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	)
 	for i, l := range e.lanes {
 		loop := l.outbound
-		if i == 0 {
+		if e.isInbound(i) {
 			loop = l.inbound
 		}
 		wg.Go(func() {
@@ -192,6 +275,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	<-closed // the last loop has cancelled ctx
 	return first
 }
+
+// isInbound reports whether a lane leads from a wire to the TUN.
+func (e *Engine) isInbound(lane int) bool { return lane <= len(e.cfg.More) }
 
 func (e *Engine) closeReaders() {
 	for _, l := range e.lanes {

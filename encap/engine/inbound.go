@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"sixin4/encap"
@@ -12,42 +13,65 @@ import (
 //  1. the wire reads a batch, merged packets marked as such     wire.Reader
 //  2. the outer header is checked and taken off, in place       encap.Decap
 //  3. the peer is looked up, its right to this source checked   Table.inbound
-//  4. refused ones are counted
+//  4. refused ones are counted and perhaps answered             refuse
 //  5. the batch is written, flows joined                        tun.Writer
 //  6. what arrived is counted for its peer, what failed by why  deliver
 
 // inbound is the loop from the wire to the TUN.
 func (l *lane) inbound() error {
-	b := packet.NewBatch(BatchSize)
-	var t *Table
+	var (
+		b    = packet.NewBatch(BatchSize)
+		errs = newErrorWriter(l)
+		t    *Table
+		m    moment
+		now  time.Time
+	)
 	admit := func(p *packet.Packet) bool {
-		d := l.admit(t, p)
-		if d != encap.Forward {
-			l.drop(d, 1)
+		d := l.admit(t, now, p)
+		if d == encap.Forward {
+			l.clamp(&m, t.at(p.Mark), p)
+			return true
 		}
-		return d == encap.Forward
+		l.drop(d, 1)
+		switch d {
+		case encap.DropBlockedPort:
+			errs.refuse(t, p)
+		case encap.DropECN:
+			l.health.failed(d, errCongestion)
+		}
+		return false
 	}
 	for {
 		if err := l.In.Read(b); err != nil {
 			return err
 		}
-		t = l.e.table.Load()
+		t, now = l.e.table.Load(), time.Now()
+		m = l.e.moment(t)
+		l.touched += t.warm(b)
 		compact(b, admit)
+		errs.flush()
 		if b.Len() > 0 {
-			l.deliver(t, b)
+			l.deliver(t, now, b)
 		}
 	}
 }
 
+// errCongestion is what RFC 6040, Section 4.2 asks to be logged.
+var errCongestion = errors.New("the outer header says congestion experienced and the inner packet cannot say so (ECN): " +
+	"a router marks what it should drop, or the far end encapsulates wrongly")
+
 // admit takes a packet out of its outer header and decides whether it may pass.
-func (l *lane) admit(t *Table, p *packet.Packet) encap.Drop {
-	src, d := encap.Decap(p)
+func (l *lane) admit(t *Table, now time.Time, p *packet.Packet) encap.Drop {
+	src, d := l.decap(p)
 	if d != encap.Forward {
 		return d
 	}
 	inner := encap.IPv6(p.Head())
 	i, d := t.inbound(src, inner)
 	if d != encap.Forward {
+		if l.UDP && (d == encap.DropNotPeer || d == encap.DropInnerSourceNotPeers) {
+			l.stranger(t, src, p)
+		}
 		return d
 	}
 	if encap.RouterMessage(inner) {
@@ -57,14 +81,29 @@ func (l *lane) admit(t *Table, p *packet.Packet) encap.Drop {
 		return encap.DropMergedUDP
 	}
 	p.Mark = i
+	if t.blocked.blocks(inner) {
+		return encap.DropBlockedPort
+	}
+	if t.metered && !t.at(i).maySend(t, int64(now.Sub(l.e.made)), inner, p.Len()) {
+		return encap.DropPeerRate
+	}
 	return encap.Forward
 }
 
+// decap takes a packet out of its outer headers and says who sent it.
+func (l *lane) decap(p *packet.Packet) (remoteKey, encap.Drop) {
+	if l.UDP {
+		src, port, d := encap.DecapUDP(p)
+		return keyAt(src, port), d
+	}
+	src, d := encap.Decap(p)
+	return keyOf(src), d
+}
+
 // deliver writes a batch to the TUN and counts it.
-func (l *lane) deliver(t *Table, b *packet.Batch) {
-	now := time.Now().UnixNano()
+func (l *lane) deliver(t *Table, now time.Time, b *packet.Batch) {
 	write(l.Out, b)
-	sum := tally{total: &l.total, t: t, heard: now}
+	sum := tally{total: &l.total, t: t, heard: now.UnixNano()}
 	failed := false
 	for i := range b.Packets {
 		p := &b.Packets[i]

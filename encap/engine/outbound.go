@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"os"
 
 	"sixin4/encap"
@@ -12,7 +13,7 @@ import (
 // The way out
 //
 //  1. the TUN reads a batch, super-packets already cut         tun.Reader
-//  2. each packet is checked and its peer is looked up          route
+//  2. each packet's peer is looked up, and both are checked     Table.direct, route
 //  3. refused ones are counted and perhaps answered             refuse
 //  4. the others get their outer header in place                encap.Header
 //  5. too long for the link: cut into fragments                 fragment
@@ -26,28 +27,30 @@ func (l *lane) outbound() error {
 		cutter = fragmenter{lane: l, batch: packet.NewBatch(2 * BatchSize)}
 		errs   = newErrorWriter(l)
 		t      *Table
-		size   *sizes
+		m      moment
 	)
 	route := func(p *packet.Packet) bool {
-		d := l.route(t, size, p)
+		d := l.route(t, &m, p, errs)
 		if d == encap.Forward {
 			return true
 		}
 		l.drop(d, 1)
-		errs.answer(d, size, p)
+		errs.answer(d, t, &m, p)
 		return false
 	}
 	for {
 		if err := l.In.Read(b); err != nil {
 			return err
 		}
-		t, size = l.e.table.Load(), l.e.sizes.Load()
+		t = l.e.table.Load()
+		m = l.e.moment(t)
+		l.touched += t.direct(b)
 		compact(b, route)
 		errs.flush()
 		switch {
 		case b.Len() == 0:
-		case size.fragments():
-			cutter.write(t, size.wire, b)
+		case m.cut || m.fragments():
+			cutter.write(t, &m, b)
 		default:
 			write(l.Out, b)
 			l.account(t, b)
@@ -57,24 +60,45 @@ func (l *lane) outbound() error {
 
 // route checks a packet from the TUN, finds its peer and puts it into its outer
 // header.
-func (l *lane) route(t *Table, size *sizes, p *packet.Packet) encap.Drop {
+func (l *lane) route(t *Table, m *moment, p *packet.Packet, errs *errorWriter) encap.Drop {
 	if p.Err != nil {
 		return encap.DropTunMalformed
 	}
-	if d := encap.CheckInner(p); d != encap.Forward {
+	if d := t.checkInner(p); d != encap.Forward {
 		return d
 	}
-	i, d := t.outbound(encap.IPv6(p.Head()))
-	if d != encap.Forward {
+	i := p.Mark // Table.direct has put it there
+	if d := t.mayGo(i, encap.IPv6(p.Head())); d != encap.Forward {
 		return d
 	}
-	if p.Len() > int(size.tun) {
+	peer := t.at(i)
+	tun, wire := m.limits(peer)
+	probe := p.Len() > int(tun) && p.Len() <= int(m.tun) && l.e.isProbe(p)
+	if p.Len() > int(tun) && !probe {
 		return encap.DropTooBig
 	}
-	peer := &t.peers[i]
-	p.Mark = i
-	peer.header.Encap(p, peer.count.ids.Reserve(1))
-	return encap.Forward
+	if t.metered && !peer.mayGet(t, m.now, encap.IPv6(p.Head()), p.Len()) {
+		return encap.DropPeerRate
+	}
+	if m.look {
+		m.cut = m.cut || !probe && p.Len() > int(wire)-encap.HeaderLen
+		errs.notice(peer, m.now, p)
+	}
+	l.clamp(m, peer, p)
+	return peer.encap(p)
+}
+
+// checkInner checks a packet from the TUN by itself. One of our own that was to leave by
+// another interface, or is in too many tunnels, would go round for ever.
+func (t *Table) checkInner(p *packet.Packet) encap.Drop {
+	d := encap.CheckInner(p)
+	if d == encap.Forward {
+		return encap.CheckNesting(p, encap.DefaultNesting, t)
+	}
+	if encap.IsOuter(p, t) {
+		return encap.DropLoop
+	}
+	return d
 }
 
 // account counts the packets of a batch that was written. The fragments of one
@@ -87,7 +111,7 @@ func (l *lane) account(t *Table, b *packet.Batch) {
 		size, err := 0, error(nil)
 		for ok := true; ok; ok = i < b.Len() && continues(&b.Packets[i]) {
 			p := &b.Packets[i]
-			size += p.Len() - encap.HeaderLen
+			size += p.Len() - encap.OuterLen(p)
 			if p.Err != nil {
 				err = p.Err
 			}
@@ -127,7 +151,7 @@ type fragmenter struct {
 	room  []byte
 }
 
-func (f *fragmenter) write(t *Table, mtu encap.WireMTU, b *packet.Batch) {
+func (f *fragmenter) write(t *Table, m *moment, b *packet.Batch) {
 	if f.room == nil {
 		f.room = make([]byte, 64<<10)
 	}
@@ -141,6 +165,14 @@ func (f *fragmenter) write(t *Table, mtu encap.WireMTU, b *packet.Batch) {
 	f.batch.Reset()
 	for i := range b.Packets {
 		p := &b.Packets[i]
+		if encap.OverUDP(p) { // the kernel fragments those
+			if f.batch.Full() {
+				send()
+			}
+			*f.batch.Next() = *p
+			continue
+		}
+		_, mtu := m.limits(t.at(p.Mark))
 		rest, ok := encap.Fragment(p, mtu, f.batch, room)
 		if !ok {
 			send()
@@ -175,32 +207,76 @@ func newErrorWriter(l *lane) *errorWriter {
 }
 
 // answer prepares the error for p, if d is a reason that its sender is told.
-func (w *errorWriter) answer(d encap.Drop, size *sizes, p *packet.Packet) {
-	if d != encap.DropNoPeer && d != encap.DropTooBig || w.batch.Full() || w.l.Back == nil {
-		return
+func (w *errorWriter) answer(d encap.Drop, t *Table, m *moment, p *packet.Packet) {
+	switch d {
+	case encap.DropTooBig:
+		tun, _ := m.limits(t.at(p.Mark))
+		w.add(func(dst []byte, from netip.Addr) []byte { return encap.AppendPacketTooBig(dst, tun, from, p) })
+	case encap.DropNoPeer, encap.DropNoRelay:
+		w.unreachable(encap.UnreachableNoRoute, p)
+	case encap.DropMappedDestination:
+		w.unreachable(encap.UnreachableAddress, p)
+	case encap.DropNested:
+		w.l.health.failed(d, errNested)
+		w.add(func(dst []byte, from netip.Addr) []byte { return encap.AppendNested(dst, from, p) })
+	case encap.DropLoop:
+		w.l.health.failed(d, errLoop)
+	}
+}
+
+var (
+	errNested = errors.New("packets are in as many tunnels already as there may be; see whether one tunnel is routed into another and back")
+	errLoop   = errors.New("the tunnel's own packets to its peer are routed into the tunnel; the peer needs a route by another interface (ip route get PEER)")
+)
+
+func (w *errorWriter) unreachable(code uint8, p *packet.Packet) {
+	w.add(func(dst []byte, from netip.Addr) []byte { return encap.AppendUnreachable(dst, code, from, p) })
+}
+
+// notice tells the sender of p, which goes to peer, what an error with a short quote
+// said about one before.
+func (w *errorWriter) notice(peer *peer, now int64, p *packet.Packet) {
+	if code, ok := peer.count.notice.Take(now); ok {
+		w.unreachable(code, p)
+	}
+}
+
+// refuse prepares the error for p, which came from a peer and may not pass, and puts
+// it into the outer header to that peer.
+func (w *errorWriter) refuse(t *Table, p *packet.Packet) {
+	e := w.add(func(dst []byte, from netip.Addr) []byte {
+		return encap.AppendUnreachable(dst, encap.UnreachableProhibited, from, p)
+	})
+	if e != nil && t.at(p.Mark).encap(e) != encap.Forward {
+		w.batch.Packets = w.batch.Packets[:w.batch.Len()-1]
+	}
+}
+
+// add puts what appendTo appends into the batch, or returns nil: there may be enough
+// already, and not everything may be answered.
+func (w *errorWriter) add(appendTo func(dst []byte, from netip.Addr) []byte) *packet.Packet {
+	if w.batch.Full() || w.l.Back == nil {
+		return nil
 	}
 	now := w.l.e.monotonic()
 	if w.limit.Empty(now) {
-		return // a flood costs a look-up each, not an answer
+		return nil // a flood costs a look-up each, not an answer
 	}
 	buf := w.bufs[w.batch.Len()]
-	var full []byte
-	from := *w.l.e.source.Load()
-	if d == encap.DropTooBig {
-		full = encap.AppendPacketTooBig(buf, size.tun, from, p)
-	} else {
-		full = encap.AppendUnreachable(buf, encap.UnreachableNoRoute, from, p)
-	}
+	full := appendTo(buf, *w.l.e.source.Load())
 	if len(full) == len(buf) || !w.limit.Allow(now) {
-		return
+		return nil
 	}
-	w.batch.Next().Set(full, packet.Headroom, nil)
+	e := w.batch.Next()
+	e.Set(full, packet.Headroom, nil)
+	return e
 }
 
-// flush writes the prepared errors to where the packets came from.
-func (w *errorWriter) flush() {
+// flush writes the prepared errors to where the packets came from, and returns how many
+// it wrote.
+func (w *errorWriter) flush() uint64 {
 	if w.batch.Len() == 0 {
-		return
+		return 0
 	}
 	n, err := w.l.Back.Write(w.batch)
 	w.l.created.Add(uint64(n))
@@ -208,4 +284,5 @@ func (w *errorWriter) flush() {
 		w.l.e.log.Debug("an ICMPv6 error could not be delivered", "err", err)
 	}
 	w.batch.Reset()
+	return uint64(n)
 }

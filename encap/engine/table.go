@@ -1,18 +1,31 @@
 package engine
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"sync/atomic"
 
 	"github.com/gaissmai/bart"
 
 	"sixin4/encap"
+	"sixin4/encap/packet"
+	"sixin4/encap/pathmtu"
 )
 
 // Peer is one far end of the tunnel.
 type Peer struct {
 	Remote netip.Addr // its IPv4 address
+	// Port is that of a peer whose packets go in UDP (RFC 5572, v6udpv4; from memory);
+	// 0 is one of protocol 41. One address may have one of these and many of those.
+	Port uint16
+	// Map, in place of Remote, makes it all the peers whose IPv4 addresses are parts of
+	// their IPv6 addresses. They are one in all other ways: counters, rate and what is
+	// learnt about their paths. A table has at most one such peer. Its Outer.Src is the
+	// local address of the mapping.
+	Map *encap.Mapping
 	// Prefixes are what is reached through it, and what it may send from. The one
 	// prefix ::/0 makes it the only peer of a host.
 	Prefixes []netip.Prefix
@@ -22,6 +35,10 @@ type Peer struct {
 	// taken from it are the replies: whoever can give these is there. So nobody can have
 	// the hub send packets to an address that is another's, or in its name.
 	Unproven bool
+	// Rate is how many bits a second, of inner packets, may go to the peer and as many
+	// come from it; a quarter of a second of that, but not less than 128 KiB, may come at
+	// once. 0 is no limit, others are at least 1000.
+	Rate int64
 }
 
 // TableConfig is what a Table is made from.
@@ -35,31 +52,81 @@ type TableConfig struct {
 	// Self is the address of a hub that talks to unproven peers; invalid when there are
 	// none.
 	Self netip.Addr
+	// Blocked are destinations that no peer may send to.
+	Blocked Ports
 }
 
-// Table finds the peer of a packet. It never changes.
+// Table finds the peer of a packet. It never changes; Change makes another one.
 type Table struct {
-	peers    []peer
-	byRemote map[[4]byte]int32
-	routes   *bart.Table[int32] // destination to index of peer
-	sources  *bart.Table[int32] // source to index of the peer that may use it, or ours
-	host     bool               // one peer that everything goes to
-	self     netip.Addr         // TableConfig.Self
+	slots   []*slots // of peers, by index
+	free    []int32  // indices without a peer
+	remotes remotes
+	routes  *bart.Table[int32] // destination to index of peer
+	sources *bart.Table[int32] // source to index of the peer that may use it, or ours
+	mapped  int32              // the peer with a mapping, or none
+	hub     bool               // TableConfig.Hub
+	host    bool               // one peer that everything goes to
+	metered bool               // some peer has a rate
+	self    netip.Addr         // TableConfig.Self
+	blocked *portSet           // TableConfig.Blocked
+	family  *byte              // the same in tables that were made from each other
 }
 
 // ours stands for Config.Ours among the indices of peers.
 const ours int32 = -1
 
+// slots are a part of the peers, small enough to be copied for one that changes.
+type slots [1 << slotBits]peer
+
+const slotBits = 4
+
+// peer is what a packet needs to know, and behind it what it does not. One without a
+// count is none.
 type peer struct {
+	header   encap.Header
+	udp      encap.UDPHeader // with a port: in place of header
+	unproven bool
+	plain    bool // spans are Prefixes, and nobody else has a part of them
+	rate     rate
+	count    *peerCounters // shared with the tables before and after
+	spans    [2]span
 	Peer
-	header encap.Header
-	count  *peerCounters // shared with the tables before and after
+}
+
+// owns reports whether a source is in the prefixes of a plain peer. It saves a look-up
+// among all sources.
+func (p *peer) owns(inner encap.IPv6) bool {
+	src := inner.Src16()
+	return p.spans[0].has(&src) || p.spans[1].has(&src)
+}
+
+// span is a prefix.
+type span struct{ hi, lo, maskHi, maskLo uint64 }
+
+// noSpan has no address.
+var noSpan = span{hi: 1}
+
+func spanOf(p netip.Prefix) span {
+	a := p.Masked().Addr().As16()
+	s := span{hi: binary.BigEndian.Uint64(a[:]), lo: binary.BigEndian.Uint64(a[8:])}
+	s.maskHi, s.maskLo = ^uint64(0)<<max(64-p.Bits(), 0), ^uint64(0)<<min(128-p.Bits(), 64)
+	return s
+}
+
+func (s *span) has(a *[16]byte) bool {
+	return s.hi == binary.BigEndian.Uint64(a[:])&s.maskHi && s.lo == binary.BigEndian.Uint64(a[8:])&s.maskLo
 }
 
 type peerCounters struct {
 	ids       encap.IDs
 	tx, rx    counter
 	lastHeard atomic.Int64 // Unix nanoseconds; 0: never
+	out, in   meter
+
+	// Seldom looked at, see Engine.learnt.
+	path    pathmtu.State
+	notice  encap.Notice
+	refused atomic.Int64 // Unix nanoseconds; 0: never
 }
 
 type counter struct{ packets, bytes atomic.Uint64 }
@@ -72,101 +139,189 @@ func (c *counter) add(packets, bytes int) {
 // NewTable checks the peers and prepares the look-ups. Two peers with one remote
 // address or one prefix are refused.
 func NewTable(cfg TableConfig) (*Table, error) {
-	t := &Table{byRemote: make(map[[4]byte]int32, len(cfg.Peers)), routes: new(bart.Table[int32]), self: cfg.Self}
 	if len(cfg.Peers) == 0 && !cfg.Hub {
-		return nil, fmt.Errorf("peer table: no peers")
+		return nil, errors.New("peer table: no peers")
 	}
-	for i, p := range cfg.Peers {
-		if err := t.add(int32(i), p); err != nil {
-			return nil, fmt.Errorf("peer %v: %w", p.Remote, err)
+	t := &Table{
+		remotes: makeRemotes(len(cfg.Peers)), routes: new(bart.Table[int32]), sources: new(bart.Table[int32]),
+		mapped: none, hub: cfg.Hub, self: cfg.Self, blocked: newPortSet(cfg.Blocked), family: new(byte),
+	}
+	e := editor{Table: t, owned: true}
+	for _, p := range cfg.Peers {
+		if _, ok := t.findAt(p.at()); ok {
+			return nil, fmt.Errorf("peer %v: configured twice", p)
+		}
+		if err := e.put(p); err != nil {
+			return nil, fmt.Errorf("peer %v: %w", p, err)
 		}
 	}
-	t.sources = t.routes
-	for _, p := range cfg.Ours {
-		t.sources = t.sources.InsertPersist(p.Masked(), ours)
-	}
-	all := netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	_, t.host = t.routes.Get(all)
-	t.host = t.host && len(cfg.Peers) == 1 && !cfg.Hub
+	e.own(cfg.Ours)
+	t.settle()
 	return t, nil
 }
 
-func (t *Table) add(i int32, p Peer) error {
-	p.Outer.Dst = p.Remote
-	h, err := p.Outer.Header()
-	if err != nil {
-		return err
-	}
-	key := p.Remote.As4()
-	if _, ok := t.byRemote[key]; ok {
-		return fmt.Errorf("configured twice")
-	}
-	t.byRemote[key] = i
-	t.peers = append(t.peers, peer{Peer: p, header: h, count: new(peerCounters)})
-	for _, prefix := range p.Prefixes {
-		if !prefix.IsValid() || !prefix.Addr().Is6() || prefix.Addr().Is4In6() {
-			return fmt.Errorf("prefix %v is not IPv6", prefix)
-		}
-		if other, ok := t.routes.Get(prefix.Masked()); ok {
-			return fmt.Errorf("prefix %v belongs to peer %v already", prefix, t.peers[other].Remote)
-		}
-		t.routes.Insert(prefix.Masked(), i)
-	}
-	return nil
+// settle finds out whether this is a host's table.
+func (t *Table) settle() {
+	_, all := t.routes.Get(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	t.host = all && t.remotes.len == 1 && !t.hub
+	t.mapped = t.findMapped()
 }
 
-// adopt takes over the counters of peers that were in the table before.
+// at is the peer of an index.
+func (t *Table) at(i int32) *peer { return &t.slots[i>>slotBits][i&(1<<slotBits-1)] }
+
+// find is the index of the peer of protocol 41 at an address.
+func (t *Table) find(remote netip.Addr) (int32, bool) {
+	return t.findAt(netip.AddrPortFrom(remote, 0))
+}
+
+// findAt is the index of the peer at an address and port.
+func (t *Table) findAt(at netip.AddrPort) (int32, bool) {
+	if !at.Addr().Is4() {
+		return 0, false
+	}
+	return t.remotes.get(keyAt(at.Addr().As4(), at.Port()))
+}
+
+// at is where a peer is, with port 0 for protocol 41.
+func (p Peer) at() netip.AddrPort {
+	if p.Map != nil {
+		return netip.AddrPortFrom(unspecified4, 0)
+	}
+	return netip.AddrPortFrom(p.Remote, p.Port)
+}
+
+// String is the address of a peer, with its port if it has one.
+func (p Peer) String() string {
+	switch {
+	case p.Map != nil:
+		return "of the mapping"
+	case p.Port == 0:
+		return p.Remote.String()
+	}
+	return p.at().String()
+}
+
+// encap puts the outer headers to p in front of a packet, or says why there are none.
+func (p *peer) encap(pkt *packet.Packet) encap.Drop {
+	switch {
+	case p.Map != nil:
+		return p.encapMapped(pkt)
+	case p.Port != 0:
+		p.udp.Encap(pkt)
+	default:
+		p.header.Encap(pkt, p.count.ids.Reserve(1))
+	}
+	return encap.Forward
+}
+
+// Len is how many peers there are.
+func (t *Table) Len() int { return t.remotes.len }
+
+// adopt takes over the counters of peers that were in the table before. One that was
+// made from that has them.
 func (t *Table) adopt(before *Table) {
-	for i := range t.peers {
-		if j, ok := before.byRemote[t.peers[i].Remote.As4()]; ok {
-			t.peers[i].count = before.peers[j].count
+	if t.family == before.family {
+		return
+	}
+	for p := range t.all() {
+		if j, ok := before.findAt(p.Peer.at()); ok {
+			p.count = before.at(j).count
+		}
+	}
+}
+
+// all are the peers in the order of their indices.
+func (t *Table) all() iter.Seq[*peer] {
+	return func(yield func(*peer) bool) {
+		for _, part := range t.slots {
+			for i := range part {
+				if part[i].count != nil && !yield(&part[i]) {
+					return
+				}
+			}
 		}
 	}
 }
 
 // outbound finds the peer for an inner packet from the TUN.
 func (t *Table) outbound(inner encap.IPv6) (int32, encap.Drop) {
+	i := t.way(inner)
+	return i, t.mayGo(i, inner)
+}
+
+// way is the index of the peer that an inner packet goes to, none when nobody has its
+// destination.
+func (t *Table) way(inner encap.IPv6) int32 {
 	if !t.host && encap.LinkScope(inner) {
 		return t.byLinkLocal(inner.Dst16())
 	}
-	i, ok := t.routes.Lookup(inner.Dst())
-	if !ok {
-		return 0, encap.DropNoPeer
+	if i, ok := t.routes.Lookup(inner.Dst()); ok {
+		return i
 	}
-	if !t.host {
-		if from, ok := t.sources.Lookup(inner.Src()); ok && from == i {
-			return 0, encap.DropHairpin
+	return none
+}
+
+// none is the index of no peer.
+const none int32 = -1
+
+// mayGo decides whether an inner packet may go to a peer.
+func (t *Table) mayGo(i int32, inner encap.IPv6) encap.Drop {
+	switch {
+	case i == none:
+		return encap.DropNoPeer
+	case t.host:
+		return encap.Forward
+	case encap.LinkScope(inner):
+		if t.at(i).unproven {
+			return encap.DropUnproven
 		}
-		if t.peers[i].Unproven && (inner.Src() != t.self || !encap.EchoRequest(inner)) {
-			return 0, encap.DropUnproven
-		}
+	case t.fromSame(i, inner):
+		return encap.DropHairpin
+	case t.at(i).unproven && (inner.Src() != t.self || !encap.EchoRequest(inner)):
+		return encap.DropUnproven
 	}
-	return i, encap.Forward
+	return encap.Forward
+}
+
+// fromSame reports whether the source of a packet is the peer that it goes to.
+func (t *Table) fromSame(i int32, inner encap.IPv6) bool {
+	if p := t.at(i); p.plain && p.Map == nil {
+		return p.owns(inner)
+	}
+	src := inner.Src()
+	from, ok := t.sources.Lookup(src)
+	return ok && from == i && !t.mapsHere(i, src)
 }
 
 // byLinkLocal finds the peer of a link-local address that was made from an IPv4
 // address (RFC 4213, Section 3.7). In a hub no prefix leads there, not even ::/0:
-// every peer is on a link of its own.
-func (t *Table) byLinkLocal(dst [16]byte) (int32, encap.Drop) {
-	i, ok := t.byRemote[[4]byte(dst[12:])]
+// every peer is on a link of its own. A peer over UDP has none, for there may be more
+// than one behind its address.
+func (t *Table) byLinkLocal(dst [16]byte) int32 {
+	i, ok := t.remotes.get(keyOf([4]byte(dst[12:])))
 	if !ok || [12]byte(dst[:12]) != [12]byte{0xfe, 0x80} {
-		return 0, encap.DropNoPeer
+		return t.mapped // whose mapping knows its link
 	}
-	if t.peers[i].Unproven {
-		return 0, encap.DropUnproven
-	}
-	return i, encap.Forward
+	return i
 }
 
-// inbound finds the peer that an outer source address belongs to and decides
-// whether it may send this inner packet (RFC 4213, Section 3.6).
-func (t *Table) inbound(src [4]byte, inner encap.IPv6) (int32, encap.Drop) {
-	i, ok := t.byRemote[src]
+// inbound finds the peer that an outer source belongs to and decides whether it may
+// send this inner packet (RFC 4213, Section 3.6).
+func (t *Table) inbound(src remoteKey, inner encap.IPv6) (int32, encap.Drop) {
+	i, ok := t.remotes.get(src)
 	if !ok {
-		return 0, encap.DropNotPeer
+		d := encap.DropNotPeer
+		if i, d = t.inboundMapped(src, inner); d != encap.Forward {
+			return 0, d
+		}
 	}
-	if t.peers[i].Unproven && (inner.Dst() != t.self || !encap.EchoReply(inner)) {
+	p := t.at(i)
+	if p.unproven && (inner.Dst() != t.self || !encap.EchoReply(inner)) {
 		return 0, encap.DropUnproven
+	}
+	if p.plain && p.owns(inner) {
+		return i, encap.Forward
 	}
 	a := inner.Src()
 	owner, ok := t.sources.Lookup(a)

@@ -117,8 +117,8 @@ func TestTableAgainstModel(t *testing.T) {
 				ok && (!known || from != to) && (d != encap.Forward || i != to):
 				t.Fatalf("outbound to peer %d, %v; the model says %d, %v, from %d, %v", i, d, to, ok, from, known)
 			}
-			sender := rnd.IntN(len(table.peers))
-			i, d = table.inbound(hubAddr(sender).As4(), inner)
+			sender := rnd.IntN(table.Len())
+			i, d = table.inbound(keyOf(hubAddr(sender).As4()), inner)
 			verdicts[d]++
 			want := encap.DropInnerSourceNotPeers
 			if known && from == ours {
@@ -141,7 +141,7 @@ func TestTableAgainstModel(t *testing.T) {
 // TestOursWinsOverAnEqualPrefix of a peer.
 func TestOursWinsOverAnEqualPrefix(t *testing.T) {
 	table := mustTable(t, TableConfig{Peers: []Peer{peerOf("198.51.100.1", "2001:db8::/48")}, Ours: []netip.Prefix{netip.MustParsePrefix("2001:db8::/48")}})
-	if _, d := table.inbound(addr("198.51.100.1").As4(), encap.IPv6(echo(addr("2001:db8::1"), host6))); d != encap.DropInnerSourceOurs {
+	if _, d := table.inbound(keyOf(addr("198.51.100.1").As4()), encap.IPv6(echo(addr("2001:db8::1"), host6))); d != encap.DropInnerSourceOurs {
 		t.Error(d)
 	}
 	if i, d := table.outbound(encap.IPv6(echo(host6, addr("2001:db8::1")))); i != 0 || d != encap.Forward {

@@ -12,7 +12,8 @@
 // Carried are, in both directions, IPv6 packets without extension headers from and to
 // addresses of 2000::/3 outside 2002::/16: TCP without SYN, UDP, ICMPv6 echo requests
 // and replies. Lengths must agree, and the packet, or each one that it is cut into, fit
-// the MTU of the tunnel. On the way in also:
+// the MTU of the tunnel. One that is not to be cut has 15 000 bytes at most, since the kernel
+// lets no program make longer ones. On the way in also:
 //
 //   - the outer packet is no fragment, has no options, no VLAN tag, a right header
 //     checksum, and exactly the two addresses of the tunnel;
@@ -30,7 +31,6 @@
 package kernelpath
 
 import (
-	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -46,8 +46,7 @@ const (
 
 // Config describes a path.
 type Config struct {
-	Device int          // interface index of the TUN; required
-	Logger *slog.Logger // default: discard
+	Device int // interface index of the TUN; required
 }
 
 // Flow is a tunnel as the kernel needs to know it.

@@ -5,7 +5,6 @@ package kernelpath
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"sync"
 	"syscall"
@@ -18,7 +17,6 @@ import (
 
 type path struct {
 	device int
-	log    *slog.Logger
 
 	mu       sync.Mutex // over all below
 	maps     map[string]*ebpf.Map
@@ -31,10 +29,7 @@ func open(cfg Config) (*Path, error) {
 	if cfg.Device <= 0 {
 		return nil, fmt.Errorf("kernel path: device %d: no interface index", cfg.Device)
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	p := &Path{path{device: cfg.Device, log: cfg.Logger}}
+	p := &Path{path{device: cfg.Device}}
 	if err := p.begin(); err != nil {
 		return nil, errors.Join(fmt.Errorf("kernel path: %w", err), p.Close())
 	}
@@ -149,12 +144,16 @@ func (a *attached) end() error {
 }
 
 // cannot says what failed, and wraps errors.ErrUnsupported where trying again is in vain.
+// What the library adds to a refusal is about kernels that have no TCX anyway.
 func cannot(op string, err error) error {
+	var verifier *ebpf.VerifierError
 	switch {
-	case errors.Is(err, ebpf.ErrNotSupported):
-		return fmt.Errorf("%s: %w: %w", op, errors.ErrUnsupported, err)
+	case errors.As(err, &verifier) && !errors.Is(err, syscall.EPERM):
+		return fmt.Errorf("%s: %w: this kernel does not take them: %w", op, errors.ErrUnsupported, err)
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, syscall.ENOSYS):
+		return fmt.Errorf("%s: %w: needs Linux 6.6: %w", op, errors.ErrUnsupported, err)
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%s: %w: needs CAP_BPF and CAP_NET_ADMIN on the machine: %w", op, errors.ErrUnsupported, err)
+		return fmt.Errorf("%s: %w: needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN on the machine: %w", op, errors.ErrUnsupported, syscall.EPERM)
 	}
 	return fmt.Errorf("%s: %w", op, err)
 }

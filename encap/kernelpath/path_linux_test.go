@@ -1,11 +1,16 @@
+//go:build 386 || amd64 || arm || arm64 || loong64 || mipsle || mips64le || ppc64le || riscv64
+
 package kernelpath
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"sixin4/tun/nstest"
@@ -147,4 +152,27 @@ func TestOpenErrors(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestCannot: what a person is told of each kind of failure.
+func TestCannot(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		err         error
+		want        string
+		unsupported bool
+	}{
+		{"no capability", fmt.Errorf("map create: %w (MEMLOCK may be too low)", unix.EPERM),
+			"load: unsupported operation: needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN on the machine: operation not permitted", true},
+		{"security module", unix.EACCES, "needs Linux 6.6, CAP_BPF and CAP_NET_ADMIN", true},
+		{"verifier", &ebpf.VerifierError{Cause: unix.EACCES, Log: []string{"invalid access"}}, "this kernel does not take them", true},
+		{"no TCX", fmt.Errorf("tcx: %w", ebpf.ErrNotSupported), "needs Linux 6.6", true},
+		{"no BPF", unix.ENOSYS, "needs Linux 6.6", true},
+		{"no memory", unix.ENOMEM, "load: cannot allocate memory", false},
+	} {
+		err := cannot("load", tt.err)
+		if !strings.Contains(err.Error(), tt.want) || errors.Is(err, errors.ErrUnsupported) != tt.unsupported {
+			t.Errorf("%s: %v; want %q, unsupported %t", tt.name, err, tt.want, tt.unsupported)
+		}
+	}
 }

@@ -24,6 +24,9 @@ type conn struct {
 
 func (c *Conn) listen() (err error) {
 	if c.cfg.Portable {
+		if c.cfg.Interface != "" {
+			return errPortableInterface
+		}
 		c.portable, err = listenPortable(c.cfg.Local, c.cfg.ReceiveBuffer)
 		c.reader = c.portable
 		return err
@@ -46,6 +49,17 @@ func (c *Conn) openSocket(proto, flags int) (int, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|flags, proto)
 	if err != nil {
 		return -1, openError(err)
+	}
+	if c.cfg.Interface != "" {
+		if err := unix.BindToDevice(fd, c.cfg.Interface); err != nil {
+			unix.Close(fd)
+			return -1, deviceError(c.cfg.Interface, err)
+		}
+	}
+	// The kernel believes any fragmentation needed that names the two addresses, and would
+	// hold our packets to it. What is learnt of a path is the engine's, which looks closer.
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_INTERFACE); err != nil {
+		c.log.Debug("the kernel's idea of the path MTU stays in force", "err", err)
 	}
 	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: c.cfg.Local.As4()}); err != nil {
 		unix.Close(fd)
@@ -79,6 +93,13 @@ func openError(err error) error {
 		return fmt.Errorf("open raw socket: %w: this needs the capability CAP_NET_RAW (run as root, or the container with --cap-add NET_RAW)", err)
 	}
 	return fmt.Errorf("open raw socket: %w", err)
+}
+
+func deviceError(name string, err error) error {
+	if errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("bind raw socket to interface %s: %w: this host has no interface of that name", name, err)
+	}
+	return fmt.Errorf("bind raw socket to interface %s: %w", name, err)
 }
 
 func bindError(local netip.Addr, err error) error {

@@ -37,6 +37,16 @@ func TestListenErrors(t *testing.T) {
 			t.Errorf("local address %s: %v", local, err)
 		}
 	}
+	err := ns.Do(func() error {
+		_, err := Listen(Config{Local: addr4("127.0.0.1"), Interface: "none0"})
+		return err
+	})
+	if want := "bind raw socket to interface none0: no such device: this host has no interface of that name"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if _, err := Listen(Config{Local: outer1, Interface: "lo", Portable: true}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("portable, of one interface: %v", err)
+	}
 	if _, err := Listen(Config{}); err == nil {
 		t.Error("listened at no address")
 	}

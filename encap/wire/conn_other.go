@@ -5,6 +5,9 @@ package wire
 type conn struct{ portable *portable }
 
 func (c *Conn) listen() (err error) {
+	if c.cfg.Interface != "" {
+		return errPortableInterface
+	}
 	c.portable, err = listenPortable(c.cfg.Local, c.cfg.ReceiveBuffer)
 	c.reader = c.portable
 	return err

@@ -20,6 +20,9 @@ type portable struct {
 	buf  []byte
 }
 
+// errPortableInterface is about Config.Interface, which takes the system's own calls.
+var errPortableInterface = fmt.Errorf("bind raw socket to one interface: %w", errors.ErrUnsupported)
+
 func listenPortable(local netip.Addr, receiveBuffer int) (*portable, error) {
 	pc, err := net.ListenPacket("ip4:41", local.String())
 	if err != nil {

@@ -28,6 +28,9 @@ type Config struct {
 	// Local is the IPv4 address that packets are received at, and that routes are
 	// looked up from; required.
 	Local netip.Addr
+	// Interface is the name of the only one that packets leave and come by; empty means
+	// whatever the routes say, and any.
+	Interface string
 	// LinkMTU is the MTU of the IPv4 link in bytes: what is longer was merged by
 	// the kernel, or reassembled. Default 1500.
 	LinkMTU int

@@ -50,7 +50,10 @@ type Config struct {
 // Redirect sends clients to other brokers.
 type Redirect struct {
 	Brokers []tsp.Broker // at most 50; use addresses, there are clients that try a name for ever
-	When    func() bool  // such as above some load; several goroutines call it; nil: always
+	// When reports whether a client that asks for a tunnel is sent on, such as above some
+	// load; u is nil for an anonymous user. Several goroutines call it. Nil: everybody is,
+	// and before the login already.
+	When func(u *User, from netip.AddrPort) bool
 }
 
 // Rate is how often: Burst at once, and one more every 1/PerSecond seconds.
@@ -76,7 +79,8 @@ type Limits struct {
 	Datagrams         Rate
 	Sessions          int // over UDP on one socket, the oldest goes; 0 means 65536
 	SessionsPerSource int // of them from one source, the oldest goes; 0 means 128
-	Running           int // messages of one UDP socket at a time, more are dropped; 0 means 256
+	Running           int // messages of one UDP socket at a time; 0 means 256
+	Waiting           int // more that wait for that, the oldest session's first; others are dropped; 0 means 65536
 
 	Sources int // remembered at a time; 0 means 65536
 }
@@ -94,6 +98,7 @@ func (l Limits) withDefaults() Limits {
 	l.Sessions = orDefault(l.Sessions, 65536)
 	l.SessionsPerSource = orDefault(l.SessionsPerSource, 128)
 	l.Running = orDefault(l.Running, 256)
+	l.Waiting = orDefault(l.Waiting, 65536)
 	l.Sources = orDefault(l.Sources, 65536)
 	return l
 }
@@ -102,7 +107,7 @@ func (l Limits) withDefaults() Limits {
 func (l Limits) check() error {
 	for _, n := range []int{
 		l.Messages, l.Errors, l.Starts.Burst, l.Conns, l.ConnsPerSource, l.Idle,
-		l.Datagrams.Burst, l.Sessions, l.SessionsPerSource, l.Running, l.Sources,
+		l.Datagrams.Burst, l.Sessions, l.SessionsPerSource, l.Running, l.Waiting, l.Sources,
 	} {
 		if n < 1 {
 			return fmt.Errorf("a limit of %d", n)
@@ -141,9 +146,6 @@ func (c Config) checked() (Config, error) {
 	}
 	if c.Proxy == nil {
 		c.Proxy = func(*User, netip.AddrPort, netip.Addr) bool { return false }
-	}
-	if c.Redirect.When == nil {
-		c.Redirect.When = func() bool { return true }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -36,6 +36,7 @@ func (s *Server) ServeUDP(ctx context.Context, conn net.PacketConn) error {
 	d := s.newPort(conn)
 	defer d.closeAll()
 	defer d.work.Wait()
+	defer d.turns.work.Wait()
 	defer cancel()
 	d.work.Go(func() { d.janitor(ctx) })
 	buf := make([]byte, maxDatagram)
@@ -61,10 +62,11 @@ type port struct {
 	*Server
 	conn    net.PacketConn
 	replies *tsp.Replies
-	running chan struct{}
+	turns   *turns
 	work    sync.WaitGroup
 
 	mu       sync.Mutex
+	begun    uint64                           // sessions so far
 	sessions map[netip.AddrPort]*list.Element // of *flow
 	order    list.List                        // oldest first
 	sources  map[netip.Addr]*list.List        // of *flow, oldest first
@@ -74,7 +76,7 @@ func (s *Server) newPort(conn net.PacketConn) *port {
 	return &port{
 		Server: s, conn: conn,
 		replies:  tsp.NewReplies(tsp.RepliesConfig{Clients: s.config.Limits.Sessions, Keep: s.config.Limits.Session}),
-		running:  make(chan struct{}, s.config.Limits.Running),
+		turns:    newTurns(s.config.Limits),
 		sessions: make(map[netip.AddrPort]*list.Element),
 		sources:  make(map[netip.Addr]*list.List),
 	}
@@ -124,8 +126,7 @@ func (d *port) take(ctx context.Context, to net.Addr, from netip.AddrPort, h tsp
 		}
 		return
 	}
-	done, ok := d.reserve(f)
-	if !ok {
+	if !d.reserve(f, text) {
 		return // it will come again
 	}
 	verdict, old := d.check(from, f, h, text)
@@ -135,37 +136,38 @@ func (d *port) take(ctx context.Context, to net.Addr, from netip.AddrPort, h tsp
 		d.drop(DropRepeated)
 	}
 	if verdict != tsp.Fresh || begins && !d.mayStart(from) {
-		done()
+		f.rest()
 		return
 	}
 	text = bytes.Clone(text)
-	d.work.Go(func() {
+	d.turns.add(f.turn(begins), func() {
+		if ctx.Err() != nil {
+			return // nobody comes any more
+		}
 		answer := d.replies.Answer(from, h, d.run(ctx, from, h, text))
-		done() // first, for the client goes on at once
+		f.rest() // first, for the client goes on at once
 		if ctx.Err() == nil {
 			d.send(to, answer)
 		}
 	})
 }
 
-// reserve is the right to run a message until done is called: one at a time for a
-// client, who has to wait for the answer, and not too many in all.
-func (d *port) reserve(f *flow) (done func(), ok bool) {
+// longWait is how long a text may be that waits for its turn: all that is usual.
+const longWait = 4096
+
+// reserve is the right to run a message: one at a time for a client, who has to wait
+// for the answer, and not too many in all.
+func (d *port) reserve(f *flow, text []byte) bool {
 	if f != nil && !f.busy.CompareAndSwap(false, true) {
 		d.drop(DropRepeated)
-		return nil, false
+		return false
 	}
-	select {
-	case d.running <- struct{}{}:
-		return func() {
-			<-d.running
-			f.rest()
-		}, true
-	default:
+	if d.turns.full(len(text)) {
 		d.drop(DropBusy)
 		f.rest()
-		return nil, false
+		return false
 	}
+	return true
 }
 
 // restAfter is how old the last message of a session must be for a VERSION with a lower

@@ -15,6 +15,7 @@ import (
 
 // flow is the session of an address and port.
 type flow struct {
+	number uint64 // of the session, from 1
 	from   netip.AddrPort
 	source netip.Addr
 	ofs    *list.Element // in the list of its source
@@ -35,6 +36,15 @@ func (f *flow) rest() {
 	if f != nil {
 		f.busy.Store(false)
 	}
+}
+
+// turn is what the order of a message is found by: the number of its session, and 0 for
+// one that begins a session.
+func (f *flow) turn(begins bool) uint64 {
+	if begins || f == nil {
+		return 0
+	}
+	return f.number
 }
 
 // maxStamps is how often a VERSION line is repeated at most.
@@ -85,6 +95,8 @@ func (d *port) enter(f *flow) (old []*flow) {
 	if d.sources[f.source] == nil {
 		d.sources[f.source] = list.New()
 	}
+	d.begun++
+	f.number = d.begun
 	f.session = d.newSession(f.from, d.conn)
 	f.ofs = d.sources[f.source].PushBack(f)
 	d.sessions[f.from] = d.order.PushBack(f)

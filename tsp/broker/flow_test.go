@@ -18,7 +18,7 @@ func TestFlowsForget(t *testing.T) {
 			from := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(n / 256), byte(n)}), 40000)
 			for i, text := range []string{"VERSION=2.0.2\r\n", "AUTHENTICATE ANONYMOUS\r\n", "x"} {
 				p.take(t.Context(), stranger, from, tsp.Header{Word: 0xf00000f0 + uint32(i)}, []byte(text))
-				p.work.Wait()
+				p.turns.work.Wait()
 			}
 		}
 		if len(p.sessions) != 2000 || len(p.sources) != 2000 {
@@ -28,8 +28,8 @@ func TestFlowsForget(t *testing.T) {
 		for _, f := range p.expired(time.Now().Add(time.Nanosecond)) {
 			f.close()
 		}
-		if len(p.sessions)+len(p.sources)+p.order.Len() != 0 || len(p.running) != 0 {
-			t.Errorf("%d sessions of %d sources, %d running", len(p.sessions), len(p.sources), len(p.running))
+		if len(p.sessions)+len(p.sources)+p.order.Len() != 0 || p.turns.free != p.config.Limits.Running {
+			t.Errorf("%d sessions of %d sources, %d may run", len(p.sessions), len(p.sources), p.turns.free)
 		}
 	})
 }
@@ -42,12 +42,12 @@ func TestFlowRenewed(t *testing.T) {
 		from := netip.MustParseAddrPort("198.51.100.7:40000")
 		say := func(n uint32, text string) {
 			p.take(t.Context(), stranger, from, tsp.Header{Word: 0xf00000f0 + n}, []byte(text))
-			p.work.Wait()
+			p.turns.work.Wait()
 		}
 		say(0, "VERSION=2.0.2\r\n")
 		other := netip.AddrPortFrom(from.Addr(), 40001)
 		p.take(t.Context(), stranger, other, tsp.Header{Word: 0xf00000f0}, []byte("VERSION=2.0.2\r\n"))
-		p.work.Wait()
+		p.turns.work.Wait()
 		say(1, "AUTHENTICATE ANONYMOUS\r\n")
 		say(2, asking)
 		<-time.After(time.Minute)

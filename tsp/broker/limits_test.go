@@ -107,18 +107,28 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// TestRedirectByLoad: only while the operator wants it.
+// TestRedirectByLoad: only whom the operator wants to, who is known by then.
 func TestRedirectByLoad(t *testing.T) {
-	loaded := false
+	loaded, asked := false, ""
 	inWorld(t, func(c *broker.Config) {
-		c.Redirect = broker.Redirect{Brokers: brokers(2), When: func() bool { return loaded }}
+		c.Redirect = broker.Redirect{Brokers: brokers(2), When: func(u *broker.User, from netip.AddrPort) bool {
+			asked = fmt.Sprint(u.Name, " ", from.Addr())
+			return loaded
+		}}
 	}, func(t *testing.T, w *world) {
 		if _, err := w.talk("tcp", alice4).run(t.Context(), byScram, request(tsp.V6V4, alice4)); err != nil {
 			t.Error(err)
 		}
 		loaded = true
-		if _, err := w.talk("tcp", alice4).run(t.Context(), byScram, request(tsp.V6V4, alice4)); code(err) != tsp.Redirection {
+		k := w.talk("tcp", alice4)
+		if err := k.in(t.Context(), tsp.V202, byScram); err != nil {
+			t.Fatalf("sent on before it is known who it is: %v", err)
+		}
+		if _, err := k.Create(t.Context(), request(tsp.V6V4, alice4)); code(err) != tsp.Redirection {
 			t.Error(err)
+		}
+		if want := fmt.Sprint("alice ", alice4); asked != want {
+			t.Errorf("asked about %q, want %q", asked, want)
 		}
 	})
 }
@@ -129,7 +139,7 @@ func TestDrain(t *testing.T) {
 		for _, list := range []int{0, 2} {
 			t.Run(fmt.Sprintf("%s/%d", network, list), func(t *testing.T) {
 				inWorld(t, func(c *broker.Config) {
-					c.Redirect = broker.Redirect{Brokers: brokers(list), When: func() bool { return false }}
+					c.Redirect = broker.Redirect{Brokers: brokers(list), When: func(*broker.User, netip.AddrPort) bool { return false }}
 				}, func(t *testing.T, w *world) {
 					want := tsp.Busy
 					if list > 0 {

@@ -189,7 +189,7 @@ func (s *session) fits(text []byte) bool { return s.room == 0 || s.proven || len
 // back later when there are to be no more tunnels here.
 func (s *session) divert() ([]reply, bool) {
 	draining := s.draining.Load()
-	if list := s.config.Redirect.Brokers; len(list) > 0 && (draining || s.config.Redirect.When()) {
+	if list := s.config.Redirect.Brokers; len(list) > 0 && (draining || s.redirected()) {
 		if s.redirection(list) != nil {
 			return s.refuseWith(list), true
 		}
@@ -198,6 +198,12 @@ func (s *session) divert() ([]reply, bool) {
 		return s.refuse(tsp.Busy), true
 	}
 	return nil, false
+}
+
+// redirected reports whether this client is sent on in a broker that goes on.
+func (s *session) redirected() bool {
+	when := s.config.Redirect.When
+	return when == nil || s.state == command && when(s.user, s.from)
 }
 
 // greet takes a version. Where a redirection does not fit, it comes later.

@@ -28,6 +28,9 @@ type Config struct {
 	// announce, by default the one that the broker is spoken to from. Action is ignored.
 	Request   tsp.Request
 	Transport Transport
+	// Kind chooses the type to ask for at the beginning of each attempt; it is given
+	// Request.Type, and runs where Observe does. Default: that type.
+	Kind func(tsp.Type) tsp.Type
 
 	GiveUp GiveUp
 	Once   bool // return as soon as Path.Up has taken the first lease
@@ -174,6 +177,7 @@ type Lease struct {
 	Broker  netip.AddrPort // who that was
 	Local   netip.Addr     // where the broker was spoken to from
 	Version tsp.Version
+	Offers  []tsp.Type // the types of tunnels that the broker says it makes
 
 	Transport Transport // UDP or TCP
 	Method    string    // the mechanism used, as package sasl names it
@@ -286,6 +290,16 @@ func (c *Config) checkCredentials() error {
 	}
 	_, err := sasl.NewClient(name, sasl.Credentials{User: c.User, Password: c.Password})
 	return err
+}
+
+// ofKind is the configuration for one attempt.
+func (c *Config) ofKind() *Config {
+	if c.Kind == nil {
+		return c
+	}
+	of := *c
+	of.Request.Type = c.Kind(c.Request.Type)
+	return &of
 }
 
 // noMemory forgets.

@@ -213,7 +213,7 @@ func (r *run) begin(reason string) {
 	r.try.stop().drop()
 	r.at = endpoints{}
 	r.plan(time.Time{})
-	a := &attempt{cfg: &r.cfg, log: r.log, post: r.post, been: make(map[netip.AddrPort]bool)}
+	a := &attempt{cfg: r.cfg.ofKind(), log: r.log, post: r.post, been: make(map[netip.AddrPort]bool)}
 	a.note = func(e endpoints) { r.at = e }
 	a.prefer = r.stay
 	r.try = start(r.ctx, func(ctx context.Context) outcome {

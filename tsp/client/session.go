@@ -46,7 +46,7 @@ func (a *attempt) negotiate(ctx context.Context, l *link) (*Lease, error) {
 	a.tell(ctx, Connected{Broker: l.at, Local: l.local, Transport: l.over, Version: l.version})
 	lease := &Lease{
 		Server: l.server, Broker: l.at, Local: l.local, Version: l.version,
-		Transport: l.over, Conn: l.conn,
+		Transport: l.over, Conn: l.conn, Offers: l.offer.Tunnels,
 	}
 	if err := a.authenticate(ctx, l, lease); err != nil {
 		return nil, l.fail(Authenticate, err)

@@ -34,7 +34,26 @@ func routeTo(dst netip.Addr, by string) (Route, error) {
 	if err != nil {
 		return fail(err)
 	}
-	return newRoute(r, link.Attrs()), nil
+	route := newRoute(r, link.Attrs())
+	if r.MTU > 0 {
+		if mtu := fixedMTU(dst, by, route); mtu != route.MTU {
+			route.fixed = mtu
+		}
+	}
+	return route, nil
+}
+
+// fixedMTU asks for the route as it is set. It keeps what was learned when there is no
+// telling.
+func fixedMTU(dst netip.Addr, by string, now Route) int {
+	found, err := netlink.RouteGetWithOptions(dst.AsSlice(), &netlink.RouteGetOptions{Oif: by, FIBMatch: true})
+	switch {
+	case err != nil || len(found) == 0:
+		return now.MTU
+	case found[0].MTU > 0:
+		return found[0].MTU
+	}
+	return now.LinkMTU
 }
 
 // through says in an error by which interface, if that was asked for.

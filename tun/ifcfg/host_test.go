@@ -108,6 +108,16 @@ func TestRouteToKnowsThePath(t *testing.T) {
 		if err != nil || route.MTU != 1350 {
 			t.Errorf("%+v, %v; want MTU 1350", route, err)
 		}
+		if mtu := route.FixedMTU(); mtu != 1500 {
+			t.Errorf("MTU without what was learned: %d, want 1500", mtu)
+		}
+		dst := &netlink.Route{Dst: ipNet(prefix("203.0.113.0/24")), Gw: net.IPv4(192, 0, 2, 254), MTU: 1400}
+		if err := netlink.RouteAdd(dst); err != nil {
+			t.Fatal(err)
+		}
+		if route, err := RouteTo(netip.MustParseAddr("203.0.113.1")); err != nil || route.MTU != 1400 || route.FixedMTU() != 1400 {
+			t.Errorf("%+v, %v; want MTU 1400 of the route", route, err)
+		}
 	})
 }
 

@@ -113,6 +113,17 @@ type Route struct {
 	Source  netip.Addr // the preferred source; the zero Addr where there is none
 	Gateway netip.Addr // the zero Addr when the destination is on the link
 	Local   bool       // the destination is an address of this host
+
+	fixed int // MTU without what was learned, if that is another; 0: the same
+}
+
+// FixedMTU is MTU without what the kernel has learned by path MTU discovery. It learns from
+// any ICMPv4 message that names two addresses, so a forged one is enough.
+func (r Route) FixedMTU() int {
+	if r.fixed != 0 {
+		return r.fixed
+	}
+	return r.MTU
 }
 
 // RouteTo looks up the route that a packet from this host to dst takes now. A

@@ -40,6 +40,7 @@ func (d *Device) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil {
 		return nil, errno(err)
 	}
+	d.keepAlive(c)
 	return &conn{TCPConn: c}, nil
 }
 
@@ -61,7 +62,7 @@ func (d *Device) Listen(network, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, errno(err)
 	}
-	return &listener{TCPListener: l}, nil
+	return &listener{TCPListener: l, device: d}, nil
 }
 
 // ListenPacket receives UDP at an address and port of this host, as Listen; network
@@ -176,6 +177,7 @@ func (c *packetConn) Close() error { return c.once(c.UDPConn.Close) }
 type listener struct {
 	*gonet.TCPListener
 	closer
+	device *Device
 }
 
 // Accept is net.Listener's.
@@ -188,6 +190,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	if !ok {
 		return c, nil
 	}
+	l.device.keepAlive(tcp)
 	return &conn{TCPConn: tcp}, nil
 }
 

@@ -185,6 +185,7 @@ var mayImport = map[string][]string{
 	"tun/netstack":                       {"gvisor.dev/gvisor"},
 	"tun/nstest":                         {"github.com/vishvananda/netlink", "golang.org/x/sys"},
 	"tsp/sasl":                           {"github.com/xdg-go/scram"},
+	"tsp/broker/account":                 {"golang.org/x/sys"},
 	"tsp/broker/store/internal/sqlstore": {"github.com/pressly/goose/v3"},
 	"tsp/broker/store/sqlite":            {"github.com/pressly/goose/v3", "modernc.org/sqlite"},
 	"tsp/broker/store/postgres":          {"github.com/pressly/goose/v3", "github.com/jackc/pgx/v5"},

@@ -27,7 +27,7 @@ func NewVersion(program, release string) *cobra.Command {
 		Example: fmt.Sprintf("  %[1]s version\n  %[1]s version --json", program),
 		Args:    NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v := versionInfo{buildVersion(release), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+			v := versionInfo{BuildVersion(release), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 			if asJSON {
 				return WriteJSON(cmd.OutOrStdout(), v)
 			}
@@ -39,8 +39,8 @@ func NewVersion(program, release string) *cobra.Command {
 	return cmd
 }
 
-// buildVersion is the release, else what the toolchain noted, else "devel".
-func buildVersion(release string) string {
+// BuildVersion is the release, else what the toolchain noted, else "devel".
+func BuildVersion(release string) string {
 	var module string
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "(devel)" {
 		module = info.Main.Version

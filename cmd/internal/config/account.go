@@ -24,6 +24,7 @@ type Account struct {
 	PrefixLen  int  // 48 to 64; 0 for no prefix
 	MaxTunnels int  // 1 to 1000
 	Legacy     bool // may log in by DIGEST-MD5 and PLAIN
+	Operator   bool // may see and change what is others', in the web pages
 }
 
 // CheckAccount checks those values of raw that are in Account. The exit status of its
@@ -35,7 +36,10 @@ func CheckAccount(raw Raw) (a Account, err error) {
 	if a.MaxTunnels, err = one(raw, MaxTunnels, "1", parseMaxTunnels); err != nil {
 		return Account{}, err
 	}
-	a.Legacy, err = one(raw, LegacyLogin, "false", parseBool)
+	if a.Legacy, err = one(raw, LegacyLogin, "false", parseBool); err != nil {
+		return Account{}, err
+	}
+	a.Operator, err = one(raw, Operator, "false", parseBool)
 	return a, err
 }
 
@@ -125,6 +129,10 @@ func passwordOf(user string, v Value) (s Secret, warning string, err error) {
 	}
 	return NewSecret(text), warning, nil
 }
+
+// CheckNewPassword says what is wrong with a password that a user wants, without showing
+// it.
+func CheckNewPassword(user, password string) error { return checkNewPassword(user, password) }
 
 // checkNewPassword says what is wrong with a password without showing it.
 func checkNewPassword(user, s string) error {

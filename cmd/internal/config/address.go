@@ -9,10 +9,6 @@ import (
 
 const auto = "auto"
 
-// mapped are the ways to say --peer by rule instead of by address. They are
-// known by name so that nobody takes them for a spelling mistake.
-var mapped = []string{"6to4", "6rd", "isatap"}
-
 func parseRemote(s string) (netip.Addr, error) {
 	return parseIPv4(s, "the far end of the tunnel", "198.51.100.1")
 }
@@ -128,13 +124,11 @@ func parsePrefix(s, all string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// parsePeer parses A.B.C.D=PREFIX[,PREFIX...].
+// parsePeer parses A.B.C.D=PREFIX[,PREFIX...], or peers by rule.
 func parsePeer(s string) (Peer, error) {
 	addr, list, found := strings.Cut(s, "=")
-	for _, m := range mapped {
-		if addr == m {
-			return Peer{}, fmt.Errorf("%s peers are not available in this version; A.B.C.D=PREFIX is", m)
-		}
+	if kind, rest, ok := cutMapped(s); ok {
+		return parseMapped(kind, rest, found)
 	}
 	remote, err := parseIPv4(addr, "a peer", "198.51.100.1=2001:db8:1::/48")
 	if err != nil {

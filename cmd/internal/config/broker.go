@@ -31,21 +31,24 @@ type Broker struct {
 	Anonymous     bool // let in who has no account
 	ConfigureHost bool // change what the host needs to forward packets
 
-	State   string // path of the database
-	KeyFile string // path of the key for what is encrypted in it
+	Store        // State, KeyFile, Quarantine, Iterations, Realm
+	Node  string // what this broker is called in the database; empty: its address there
 
 	DNS      []netip.Addr // IPv6 addresses of resolvers for the clients, at most 8; empty means automatic
 	Redirect []tsp.Broker // where clients are sent instead, at most 50; empty means nowhere
+	// RedirectAbove is how many tunnels there must be for clients to be sent on; 0: none.
+	RedirectAbove int
+
+	TunnelRate int64 // of each tunnel, bits a second each way: 1000 to 1e12; 0: no limit
+	Blocked    Ports // where clients may not send to
+
+	Web Site // zero for no web pages
 
 	// All times are whole seconds.
 	Lifetime       time.Duration // of what a client is given, before it must ask again: 5 min to 10 years
 	Keepalive      time.Duration // shortest time between echo requests that clients are told: 1 s to a day
 	Silence        time.Duration // a tunnel not heard for that long is taken down: from twice Keepalive to 10 years
 	AnonymousLease time.Duration // how long nobody's address outlives its tunnel: 1 min to 10 years
-	Quarantine     time.Duration // how long a released address stays unused: up to 10 years; 0 for none
-
-	Iterations int    // of PBKDF2, for passwords set from now on: 4096 to 1 000 000
-	Realm      string // of DIGEST-MD5: at most 32 letters, digits, dots and hyphens
 
 	raw Raw
 }
@@ -68,8 +71,9 @@ func CheckBroker(raw Raw) (Broker, error) {
 	b := Broker{raw: raw}
 	steps := []func() error{
 		b.checkPrefix, b.checkListen, b.checkSwitches, b.checkTold,
-		b.checkTimes, b.checkSilence, b.checkStore,
+		b.checkTimes, b.checkSilence, b.checkStore, b.checkLimits, b.checkWeb,
 		func() error { return b.Common.check(raw) },
+		func() error { return b.Common.checkHub(raw, true) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -131,7 +135,16 @@ func (b *Broker) checkRedirect() error {
 	if len(b.Redirect) > maxBrokers {
 		return b.Invalid(Redirect, fmt.Sprintf("%d brokers in all; at most %d", len(b.Redirect), maxBrokers))
 	}
-	return nil
+	return b.checkAbove()
+}
+
+func (b *Broker) checkAbove() (err error) {
+	const right = "0 for none, or how many tunnels there may be before clients are sent on, like 5000"
+	b.RedirectAbove, err = one(b.raw, RedirectAbove, "0", func(s string) (int, error) { return parseNumber(s, 0, 1e9, right) })
+	if err == nil && b.RedirectAbove > 0 && len(b.Redirect) == 0 {
+		return b.Invalid(RedirectAbove, "there is no broker to send clients to; it needs --redirect")
+	}
+	return err
 }
 
 func (b *Broker) checkTimes() error {
@@ -178,8 +191,19 @@ func (b *Broker) checkSilence() error {
 	return nil
 }
 
-func (b *Broker) checkStore() error {
-	s, err := CheckStore(b.raw)
-	b.State, b.KeyFile, b.Quarantine, b.Iterations, b.Realm = s.State, s.KeyFile, s.Quarantine, s.Iterations, s.Realm
+func (b *Broker) checkStore() (err error) {
+	if b.Store, err = CheckStore(b.raw); err != nil {
+		return err
+	}
+	b.Node, err = one(b.raw, Node, "", parseNode)
+	return err
+}
+
+// checkLimits checks what a tunnel may carry.
+func (b *Broker) checkLimits() (err error) {
+	if b.TunnelRate, err = one(b.raw, TunnelRate, "0", parseRate); err != nil {
+		return err
+	}
+	b.Blocked, err = one(b.raw, BlockPorts, "25/tcp", parsePorts)
 	return err
 }

@@ -24,6 +24,7 @@ var badBroker = []struct {
 	wantCause string
 }{
 	{"prefix empty", Prefix, "", "not an IPv6 prefix, like 2001:db8:1000::/36"},
+	{"wire for one far end", Wire, "bpf", "the kernel carries packets of one far end only; auto, raw or packet for a hub"},
 	{"prefix word", Prefix, "auto", "not an IPv6 prefix, like 2001:db8:1000::/36"},
 	{"prefix without length", Prefix, "2001:db8::", "an address without a length; a prefix belongs here, like 2001:db8:1000::/36"},
 	{"prefix IPv4", Prefix, "192.0.2.0/24", "192.0.2.0/24 is an IPv4 prefix; the tunnel carries IPv6: the network of a broker is one of IPv6, like 2001:db8:1000::/36"},
@@ -82,11 +83,26 @@ var badBroker = []struct {
 	{"iterations too few", Iterations, "4095", "out of range; 4096 to 1000000; 100000 is usual, more is harder to guess and slower to log in with"},
 	{"iterations too many", Iterations, "1000001", "out of range; 4096 to 1000000; 100000 is usual, more is harder to guess and slower to log in with"},
 	{"iterations word", Iterations, "many", "not a number; 4096 to 1000000; 100000 is usual, more is harder to guess and slower to log in with"},
+	{"redirect-above word", RedirectAbove, "many", "not a number; 0 for none, or how many tunnels there may be before clients are sent on, like 5000"},
+	{"redirect-above without redirect", RedirectAbove, "10", "there is no broker to send clients to; it needs --redirect"},
+	{"node with a space", Node, "a b", "printable ASCII without spaces only, like broker1.example.net"},
+	{"node too long", Node, strings.Repeat("x", 254), "254 bytes long; at most 253"},
+	{"tunnel-rate word", TunnelRate, "fast", "not a rate; 1kbit to 1000gbit, like 10mbit (bits a second, as tc writes it), or 0 for no limit"},
+	{"tunnel-rate empty", TunnelRate, "", "not a rate; 1kbit to 1000gbit, like 10mbit (bits a second, as tc writes it), or 0 for no limit"},
+	{"tunnel-rate infinite", TunnelRate, "infmbit", "not a rate; 1kbit to 1000gbit, like 10mbit (bits a second, as tc writes it), or 0 for no limit"},
+	{"tunnel-rate in bytes", TunnelRate, "10mbps", "bytes a second are bps to some and bits to others; 1kbit to 1000gbit, like 10mbit (bits a second, as tc writes it), or 0 for no limit"},
+	{"tunnel-rate too small", TunnelRate, "999", "out of range; 1kbit to 1000gbit, like 10mbit (bits a second, as tc writes it), or 0 for no limit"},
+	{"tunnel-rate negative", TunnelRate, "-1mbit", "out of range; 1kbit to 1000gbit, like 10mbit (bits a second, as tc writes it), or 0 for no limit"},
+	{"tunnel-rate too large", TunnelRate, "1001gbit", "out of range; 1kbit to 1000gbit, like 10mbit (bits a second, as tc writes it), or 0 for no limit"},
+	{"block-ports word", BlockPorts, "smtp", `"smtp": not a number; 1 to 65535, perhaps with /tcp or /udp, like 25/tcp,135; none for none`},
+	{"block-ports 0", BlockPorts, "25,0", `"0": out of range; 1 to 65535, perhaps with /tcp or /udp, like 25/tcp,135; none for none`},
+	{"block-ports of another protocol", BlockPorts, "25/sctp", `"25/sctp": no protocol with ports; 1 to 65535, perhaps with /tcp or /udp, like 25/tcp,135; none for none`},
+	{"block-ports empty part", BlockPorts, "25,", `"": not a number; 1 to 65535, perhaps with /tcp or /udp, like 25/tcp,135; none for none`},
 	{"realm empty", Realm, "", "empty; the name of a broker belongs here, like broker.example.net"},
 	{"realm with a quote", Realm, `a"b`, "letters, digits, dots and hyphens only: there are clients that read no more"},
 	{"realm too long", Realm, strings.Repeat("x", 33), "33 characters long; at most 32"},
 	{"name with slash", Name, "a/b", `"a/b": not a name for an interface`},
-	{"mtu", MTU, "1279", "out of range; auto, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
+	{"mtu", MTU, "1279", "out of range; auto, probe, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
 	{"verbose", Verbose, "yes", "neither true nor false"},
 }
 
@@ -156,15 +172,17 @@ func TestBrokerDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Broker{
-		Common:    Common{Name: "tspd0", TTL: Field{Value: 64}, Wire: WireAuto},
-		Prefix:    netip.MustParsePrefix(anyPool),
-		State:     "/var/lib/sixin4/tspd.db",
-		KeyFile:   "/var/lib/sixin4/tspd.key",
+		Common: Common{Name: "tspd0", TTL: Field{Value: 64}, Wire: WireAuto},
+		Prefix: netip.MustParsePrefix(anyPool),
+		Store: Store{
+			State: "/var/lib/sixin4/tspd.db", KeyFile: "/var/lib/sixin4/tspd.key",
+			Quarantine: 7 * 24 * time.Hour, Iterations: 100_000, Realm: "sixin4",
+		},
+		Blocked:   Ports{TCP: []uint16{25}},
 		Lifetime:  7 * 24 * time.Hour,
 		Keepalive: 30 * time.Second, Silence: 15 * time.Minute,
-		AnonymousLease: 24 * time.Hour, Quarantine: 7 * 24 * time.Hour,
-		Iterations: 100_000, Realm: "sixin4",
-		raw: raw,
+		AnonymousLease: 24 * time.Hour,
+		raw:            raw,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("CheckBroker:\n got %+v\nwant %+v", got, want)
@@ -206,6 +224,64 @@ func TestGoodBroker(t *testing.T) {
 		if !reflect.DeepEqual(c.got, c.want) {
 			t.Errorf("%s: got %v, want %v", c.what, c.got, c.want)
 		}
+	}
+}
+
+// TestBrokerLimits has good values of what a tunnel may carry.
+func TestBrokerLimits(t *testing.T) {
+	for _, tt := range []struct {
+		key  Key
+		text string
+		want any
+	}{
+		{TunnelRate, "0", int64(0)},
+		{TunnelRate, "1000", int64(1000)},
+		{TunnelRate, "10mbit", int64(10_000_000)},
+		{TunnelRate, "2.5Mbit", int64(2_500_000)},
+		{TunnelRate, "1kibit", int64(1024)},
+		{TunnelRate, "1000gbit", int64(1_000_000_000_000)},
+		{BlockPorts, "", Ports{}},
+		{BlockPorts, "none", Ports{}},
+		{BlockPorts, "25", Ports{TCP: []uint16{25}, UDP: []uint16{25}}},
+		{BlockPorts, "465/tcp, 25/tcp,1900/udp,25/tcp", Ports{TCP: []uint16{25, 465}, UDP: []uint16{1900}}},
+		{Node, "b1.example.net", "b1.example.net"},
+		{RedirectAbove, "5000", 5000},
+	} {
+		raw := flags("prefix", anyPool, "redirect", "192.0.2.3", string(tt.key), tt.text)
+		b, err := CheckBroker(raw)
+		if err != nil {
+			t.Errorf("--%s %q: %v", tt.key, tt.text, err)
+			continue
+		}
+		got := map[Key]any{TunnelRate: b.TunnelRate, BlockPorts: b.Blocked, Node: b.Node, RedirectAbove: b.RedirectAbove}[tt.key]
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("--%s %q: %v, want %v", tt.key, tt.text, got, tt.want)
+		}
+	}
+}
+
+// TestStateURL is about a database of PostgreSQL; a password is never shown.
+func TestStateURL(t *testing.T) {
+	const noPassword = "--state postgres://...: a password does not belong here, where others can read it; put it into a file of mode 0600, " +
+		"a line HOST:PORT:DATABASE:USER:PASSWORD, and say where that is: ?passfile=FILE, or PGPASSFILE"
+	for _, tt := range []struct{ name, state, want string }{
+		{"good", "postgres://tspd@db.example.net/tspd?sslmode=verify-full&passfile=/etc/sixin4/pgpass", ""},
+		{"the other scheme", "postgresql:///tspd?host=/run/postgresql", ""},
+		{"password", "postgres://tspd:secret@db.example.net/tspd", noPassword},
+		{"empty password", "postgres://tspd:@db.example.net/tspd", noPassword},
+		{"password as a parameter", "postgres://tspd@db.example.net/tspd?password=secret", noPassword},
+		{"no URL", "postgres://tspd:secret@[x/", "--state postgres://...: not a URL, like postgres://tspd@db.example.net/tspd?sslmode=verify-full"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := CheckStore(flags("state", tt.state))
+			if tt.want != "" {
+				wantError(t, err, tt.want, exit.Usage)
+				return
+			}
+			if err != nil || !s.Postgres() || s.State != tt.state || s.KeyFile != "/var/lib/sixin4/tspd.key" {
+				t.Errorf("%+v, %v", s, err)
+			}
+		})
 	}
 }
 
@@ -299,8 +375,9 @@ func TestReferenceBrokerIsComplete(t *testing.T) {
 func TestReadBrokerErrors(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"unknown", "silense = \"5m\"\n", `FILE:1: unknown key "silense"; the nearest known key is "silence"`},
-		{"account", "legacy-login = true\n", `FILE:1: unknown key "legacy-login"; the known keys are anonymous, anonymous-lease, configure-host, dns, ` +
-			"iterations, keepalive, key-file, lifetime, listen, log-format, mtu, name, prefix, quarantine, queues, realm, redirect, silence, socket, state, tos, ttl, verbose, wire"},
+		{"account", "legacy-login = true\n", `FILE:1: unknown key "legacy-login"; the known keys are anonymous, anonymous-lease, block-ports, clamp-mss, configure-host, dns, ` +
+			"iterations, keepalive, key-file, lifetime, listen, log-format, metrics, mtu, name, node, prefix, quarantine, queues, realm, redirect, redirect-above, sign-up, sign-up-prefix-length, silence, smtp-from, smtp-password-file, smtp-server, smtp-tls, smtp-user, " +
+			"socket, state, tos, ttl, tunnel-rate, verbose, web, web-cert, web-key, web-proxy, web-url, wire"},
 		{"list for one value", "prefix = [\"2001:db8::/36\"]\n", "FILE:1: prefix: a list; it has one value"},
 		{"no quotes", "lifetime = 7d\n", `FILE:1: lifetime = 7d: text needs quotes: lifetime = "7d"`},
 	} {

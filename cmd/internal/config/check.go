@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"sixin4/cmd/internal/exit"
 )
@@ -16,6 +17,8 @@ func Check(raw Raw) (Config, error) {
 	steps := []func(*Config) error{
 		checkPeers, checkLocal, checkAddresses, checkRoutes,
 		func(c *Config) error { return c.Common.check(raw) },
+		func(c *Config) error { return c.Common.checkHub(raw, c.Hub) },
+		checkFarEnd, checkPrograms,
 	}
 	for _, step := range steps {
 		if err := step(&c); err != nil {
@@ -83,25 +86,40 @@ func checkPeers(c *Config) error {
 // is fine, the longer one wins.
 func checkHub(c *Config, values []Value) error {
 	c.Hub = true
-	owner := make(map[netip.Prefix]netip.Addr)
-	seen := make(map[netip.Addr]bool)
+	owner := make(map[netip.Prefix]string)
 	for _, v := range values {
 		p, err := parsePeer(v.Text)
-		if err == nil && seen[p.Remote] {
-			err = fmt.Errorf("%s is a peer already; give all its prefixes in one --peer, with commas", p.Remote)
+		if err == nil {
+			err = p.besides(c.Peers)
 		}
 		for i := 0; err == nil && i < len(p.Prefixes); i++ {
 			if other, taken := owner[p.Prefixes[i]]; taken {
 				err = fmt.Errorf("%s belongs to peer %s already", p.Prefixes[i], other)
 			}
-			owner[p.Prefixes[i]] = p.Remote
+			owner[p.Prefixes[i]] = p.String()
 		}
 		if err != nil {
 			return invalid(Peers, v, err.Error())
 		}
-		seen[p.Remote] = true
 		p.key, p.from = Peers, v
 		c.Peers = append(c.Peers, p)
+	}
+	return nil
+}
+
+// besides reports why the peer cannot be one beside others.
+func (p Peer) besides(others []Peer) error {
+	for _, other := range others {
+		switch {
+		case p.Map == nil && other.Map == nil && p.Remote == other.Remote:
+			return fmt.Errorf("%s is a peer already; give all its prefixes in one --peer, with commas", p.Remote)
+		case p.Map != nil && other.Map != nil:
+			return fmt.Errorf("besides %s; one tunnel has peers by one rule only, make another tunnel for these", other)
+		case p.Map != nil && slices.Contains(p.Map.Relays, other.Remote):
+			return fmt.Errorf("%s is a peer already", other)
+		case other.Map != nil && slices.Contains(other.Map.Relays, p.Remote):
+			return fmt.Errorf("%s is a relay of %s peers already", p, other)
+		}
 	}
 	return nil
 }
@@ -122,7 +140,7 @@ func checkLocal(c *Config) (err error) {
 // CheckLocal returns an error when the peer is at the local address of the
 // tunnel.
 func (p Peer) CheckLocal(local netip.Addr) error {
-	if p.Remote != local {
+	if p.Remote != local && (p.Map == nil || !slices.Contains(p.Map.Relays, local)) || !local.IsValid() {
 		return nil
 	}
 	return p.Invalid("is the local address of this tunnel; the peer is the other end, an address of another host")

@@ -71,18 +71,14 @@ var badValues = []struct {
 	{"peer with host bits", Peers, "198.51.100.1=::/0,2001:db8:1::1/48", "2001:db8:1::1/48 has bits set after its length; the prefix is 2001:db8:1::/48"},
 	{"peer with empty prefix", Peers, "198.51.100.1=2001:db8:1::/48,", "not an IPv6 prefix, like 2001:db8:1::/48 or ::/0"},
 	{"peer prefix twice", Peers, "198.51.100.1=2001:db8:1::/48,2001:db8:1::/48", "2001:db8:1::/48 belongs to peer 198.51.100.1 already"},
-	{"peer 6to4", Peers, "6to4", "6to4 peers are not available in this version; A.B.C.D=PREFIX is"},
-	{"peer 6to4 gateway", Peers, "6to4=192.0.2.1", "6to4 peers are not available in this version; A.B.C.D=PREFIX is"},
-	{"peer 6rd", Peers, "6rd=2001:db8::/32,0,192.0.2.1", "6rd peers are not available in this version; A.B.C.D=PREFIX is"},
-	{"peer isatap", Peers, "isatap=192.0.2.1", "isatap peers are not available in this version; A.B.C.D=PREFIX is"},
 	{"name too long", Name, "abcdefghijklmnop", ifcfg.CheckName("abcdefghijklmnop").Error()},
 	{"name with slash", Name, "a/b", ifcfg.CheckName("a/b").Error()},
 	{"name empty", Name, "", ifcfg.CheckName("").Error()},
-	{"mtu too small", MTU, "1279", "out of range; auto, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
-	{"mtu too large", MTU, "65516", "out of range; auto, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
-	{"mtu beyond numbers", MTU, "99999999999999999999", "out of range; auto, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
-	{"mtu no number", MTU, "1480b", "not a number; auto, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
-	{"mtu probe", MTU, "probe", "probing is not available in this version; auto, or 1280 to 65515"},
+	{"mtu too small", MTU, "1279", "out of range; auto, probe, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
+	{"mtu too large", MTU, "65516", "out of range; auto, probe, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
+	{"mtu beyond numbers", MTU, "99999999999999999999", "out of range; auto, probe, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
+	{"mtu no number", MTU, "1480b", "not a number; auto, probe, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
+	{"mtu probe and nobody to ask", MTU, "probe", "nobody is known to ask at the far end; give --keepalive ADDRESS, its IPv6 address in the tunnel"},
 	{"ttl 0", TTL, "0", "out of range; inherit, or 1 to 255 (64 is usual)"},
 	{"ttl 256", TTL, "256", "out of range; inherit, or 1 to 255 (64 is usual)"},
 	{"ttl word", TTL, "auto", "not a number; inherit, or 1 to 255 (64 is usual)"},
@@ -92,9 +88,18 @@ var badValues = []struct {
 	{"tos hexadecimal", TOS, "0xb8", "not a number; inherit, 0, or a multiple of 4 from 4 to 252"},
 	{"queues 0", Queues, "0", "out of range; auto, or 1 to 256"},
 	{"queues word", Queues, "all", "not a number; auto, or 1 to 256"},
-	{"wire", Wire, "udp", "no such wire; auto, raw or packet"},
+	{"wire", Wire, "udp", "no such wire; auto, raw, packet or bpf"},
 	{"socket empty", Socket, "", "empty; the path of a socket belongs here, like /run/sixin4/home.sock"},
 	{"socket too long", Socket, "/" + strings.Repeat("s", 107), "108 bytes long; the path of a socket has at most 107"},
+	{"metrics empty", Metrics, "", "empty; an address of this host belongs here, like 127.0.0.1:9641"},
+	{"metrics at a port alone", Metrics, ":9641", "a port without an address, like 127.0.0.1:9641 for this host alone, or 0.0.0.0:9641 for everybody"},
+	{"metrics at a name", Metrics, "localhost:9641", "a host name; an IP address of this host belongs here, like 127.0.0.1:9641"},
+	{"metrics, port too high", Metrics, "127.0.0.1:96410", `port "96410": not a port, 1 to 65535, like 127.0.0.1:9641`},
+	{"metrics, no port behind the colon", Metrics, "[::1]:", `port "": not a port, 1 to 65535, like 127.0.0.1:9641`},
+	{"metrics, port 0", Metrics, "127.0.0.1:0", "port 0 is none; 1 to 65535, like 127.0.0.1:9641"},
+	{"metrics, no address", Metrics, "http://127.0.0.1:9641", "not an address with a port, like 127.0.0.1:9641"},
+	{"metrics, multicast", Metrics, "224.0.0.1:9641", "224.0.0.1 is a multicast address; one of this host belongs here, like 127.0.0.1:9641"},
+	{"metrics, mapped", Metrics, "[::ffff:127.0.0.1]:9641", "::ffff:127.0.0.1 is an IPv4 address in IPv6 form; write 127.0.0.1"},
 	{"log format", LogFormat, "xml", "no such format; text or json"},
 	{"verbose", Verbose, "yes", "neither true nor false"},
 }
@@ -155,6 +160,8 @@ func TestBadCombination(t *testing.T) {
 			"--peer 198.51.100.1=2001:db8:2::/48: 198.51.100.1 is a peer already; give all its prefixes in one --peer, with commas"},
 		{"one prefix, two peers", flags("peer", "198.51.100.1=2001:db8:1::/48", "peer", "198.51.100.2=::/0,2001:db8:1::/48"),
 			"--peer 198.51.100.2=::/0,2001:db8:1::/48: 2001:db8:1::/48 belongs to peer 198.51.100.1 already"},
+		{"hub by the kernel", flags("peer", "198.51.100.1=2001:db8:1::/48", "wire", "bpf"),
+			"--wire bpf: the kernel carries packets of one far end only; auto, raw or packet for a hub"},
 		{"remote is local", flags("remote", "192.0.2.1", "local", "192.0.2.1"),
 			"--remote 192.0.2.1: is the local address of this tunnel; the peer is the other end, an address of another host"},
 		{"peer is local", flags("peer", "192.0.2.1=2001:db8:1::/48", "local", "192.0.2.1"),
@@ -196,7 +203,7 @@ func TestGoodValues(t *testing.T) {
 		"peer", "10.0.0.1=2001:db8:1::/48,fd00::/8", "peer", "10.0.0.2=2001:db8:1:2::/64",
 		"local", "192.168.1.2", "address", "2001:db8::2/64", "address", "2001:db8:f::/127",
 		"route", "2001:db8::/32", "name", "first", "name", "last", "mtu", "1280", "ttl", "inherit",
-		"tos", "184", "queues", "2", "socket", "/tmp/s", "log-format", "json", "verbose", "true"))
+		"tos", "184", "queues", "2", "socket", "/tmp/s", "metrics", "127.0.0.1:9641", "log-format", "json", "verbose", "true"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,6 +223,7 @@ func TestGoodValues(t *testing.T) {
 		{"tos", got.TOS, Field{Value: 184}},
 		{"queues", got.Queues, 2},
 		{"socket", got.Socket, "/tmp/s"},
+		{"metrics", got.Metrics, netip.MustParseAddrPort("127.0.0.1:9641")},
 		{"log as JSON", got.LogJSON, true},
 		{"verbose", got.Verbose, true},
 	} {
@@ -240,5 +248,16 @@ func TestInvalidNamesOrigin(t *testing.T) {
 	err = c.Peers[0].Invalid("is away")
 	if err.Error() != "--remote 198.51.100.1: is away" || exit.Code(err) != exit.Usage {
 		t.Errorf("from the command line: %v (%d)", err, exit.Code(err))
+	}
+}
+
+func TestMetricsAddress(t *testing.T) {
+	for text, want := range map[string]string{
+		"127.0.0.1:1": "127.0.0.1:1", "127.0.0.1": "127.0.0.1:9641", "0.0.0.0:9641": "0.0.0.0:9641",
+		"[::1]:9999": "[::1]:9999", "[::1]": "[::1]:9641", "::1": "[::1]:9641", "[fe80::1%eth0]:9641": "[fe80::1%eth0]:9641",
+	} {
+		if got, err := parseMetrics(text); got.String() != want || err != nil {
+			t.Errorf("%s: %s, %v; want %s", text, got, err, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"sixin4/encap"
 	"sixin4/tun/ifcfg"
@@ -14,15 +15,20 @@ const maxSocketPath = 107
 
 // Common is what every tunnel has, whoever says where its far end is.
 type Common struct {
-	Name    string       // of the interface; empty means the first free one
-	MTU     encap.TunMTU // 0 means automatic
-	TTL     Field        // of the outer header; Value is never 0
-	TOS     Field        // the lowest two bits of Value are 0
-	Queues  int          // of the TUN device; 0 means automatic
-	Wire    string       // WireAuto, WireRaw or WirePacket
-	Socket  string       // path; empty means the usual place
+	Name    string         // of the interface; empty means the first free one
+	MTU     encap.TunMTU   // 0 means automatic
+	Probe   bool           // find out what the way to the far end carries by asking it; MTU is 0
+	TTL     Field          // of the outer header; Value is never 0
+	TOS     Field          // the lowest two bits of Value are 0
+	Queues  int            // of the TUN device; 0 means automatic
+	Wire    string         // WireAuto, WireRaw, WirePacket or WireBPF
+	Socket  string         // path; empty means the usual place
+	Metrics netip.AddrPort // for Prometheus; not valid means none; the port is never 0
 	LogJSON bool
 	Verbose bool
+
+	ClampMSS Clamp
+	Bind     string // interface of the outer packets; empty means whatever the routes say
 }
 
 // Field is a byte of the outer header: a fixed value, or that of the packet
@@ -33,7 +39,7 @@ type Field struct {
 }
 
 func (c *Common) check(raw Raw) error {
-	for _, step := range []func(Raw) error{c.checkName, c.checkHeader, c.checkDevice, c.checkLog} {
+	for _, step := range []func(Raw) error{c.checkName, c.checkHeader, c.checkDevice, c.checkMetrics, c.checkLog} {
 		if err := step(raw); err != nil {
 			return err
 		}
@@ -58,7 +64,10 @@ func (c *Common) checkHeader(raw Raw) (err error) {
 }
 
 func (c *Common) checkDevice(raw Raw) (err error) {
-	if c.MTU, err = one(raw, MTU, auto, parseMTU); err != nil {
+	if err := c.checkMTU(raw); err != nil {
+		return err
+	}
+	if err := c.checkBind(raw); err != nil {
 		return err
 	}
 	if c.Queues, err = one(raw, Queues, auto, parseQueues); err != nil {
@@ -69,6 +78,17 @@ func (c *Common) checkDevice(raw Raw) (err error) {
 	}
 	c.Socket, err = one(raw, Socket, "", ParseSocket)
 	return err
+}
+
+// checkHub refuses what only a tunnel with one far end can have.
+func (c *Common) checkHub(raw Raw, hub bool) error {
+	if v, _ := raw.last(MTU); hub && c.Probe {
+		return invalid(MTU, v, "the way to each of several far ends carries something else, and only one can be asked; auto, or a number, for a hub")
+	}
+	if v, _ := raw.last(Wire); hub && c.Wire == WireBPF {
+		return invalid(Wire, v, "the kernel carries packets of one far end only; auto, raw or packet for a hub")
+	}
+	return nil
 }
 
 func (c *Common) checkLog(raw Raw) (err error) {
@@ -93,8 +113,8 @@ func ParseSocket(s string) (string, error) {
 }
 
 func parseWire(s string) (string, error) {
-	if s != WireAuto && s != WireRaw && s != WirePacket {
-		return "", errors.New("no such wire; auto, raw or packet")
+	if s != WireAuto && s != WireRaw && s != WirePacket && s != WireBPF {
+		return "", errors.New("no such wire; auto, raw, packet or bpf")
 	}
 	return s, nil
 }

@@ -26,16 +26,30 @@ type Config struct {
 	Addresses []netip.Prefix // of the interface, with their host bits
 	Routes    []netip.Prefix // into the tunnel, masked
 
+	Keepalive Ask
+	Far       netip.Addr // whom Probe asks; valid exactly with Probe
+	OnUp      []string   // an absolute path and arguments; empty for none
+	OnDown    []string   // the same
+
 	raw Raw
 }
 
 // Peer is one far end and what is reached through it.
 type Peer struct {
-	Remote   netip.Addr     // IPv4, unicast
+	Remote   netip.Addr     // IPv4, unicast; not valid with Map
 	Prefixes []netip.Prefix // IPv6, masked
+	Map      *Mapped        // instead of Remote: peers by rule
 
 	key  Key
 	from Value
+}
+
+// String is the peer's address, or the rule that says where such peers are.
+func (p Peer) String() string {
+	if p.Map != nil {
+		return p.Map.Kind
+	}
+	return p.Remote.String()
 }
 
 // Invalid returns the error that blames this peer for reason, as Check would.

@@ -85,6 +85,7 @@ func CheckConnect(raw Raw, password Secret) (Connect, error) {
 		func() error { return c.checkLogin(password) },
 		c.checkRouter, c.checkLocal, c.checkSwitches, c.checkKeepalive, c.checkRetry, c.checkPaths,
 		func() error { return c.Common.check(raw) },
+		c.checkProbe,
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

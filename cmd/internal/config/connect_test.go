@@ -88,7 +88,7 @@ var badConnect = []struct {
 	{"home-dir empty", HomeDir, "", "empty; the path of a file belongs here"},
 	{"on-up empty", OnUp, " ", "empty; a command for /bin/sh belongs here"},
 	{"on-down zero byte", OnDown, "a\x00b", "has a zero byte in it"},
-	{"shared with up", MTU, "1279", "out of range; auto, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
+	{"shared with up", MTU, "1279", "out of range; auto, probe, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)"},
 }
 
 // TestBadConnect reads each bad value once from the command line and once from

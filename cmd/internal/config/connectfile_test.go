@@ -47,8 +47,8 @@ func TestReadConnectErrors(t *testing.T) {
 		{"address", "address = \"2001:db8::2/64\"\n", "FILE:1: address: a key of sixin4 up; the broker gives the addresses"},
 		{"route", "route = \"::/0\"\n", `FILE:1: route: a key of sixin4 up; the default route goes into the tunnel, unless "no-route" is true`},
 		{"unknown", "prefixlength = 48\n", `FILE:1: unknown key "prefixlength"; the nearest known key is "prefix-length"`},
-		{"key of old", "auth_method = \"any\"\n", `FILE:1: unknown key "auth_method"; the known keys are always-same-server, auth, broker-list, ` +
-			"home-dir, keepalive, lan, last-server, local, log-format, mode, mtu, name, no-route, on-down, on-up, once, password-file, prefix-length, proxy, " +
+		{"key of old", "auth_method = \"any\"\n", `FILE:1: unknown key "auth_method"; the known keys are always-same-server, auth, bind-interface, broker-list, ` +
+			"clamp-mss, home-dir, keepalive, lan, last-server, local, log-format, metrics, mode, mtu, name, no-route, on-down, on-up, once, password-file, prefix-length, proxy, " +
 			"queues, retry-delay, retry-max, reverse-dns, router, script, server, socket, tos, transport, ttl, user, verbose, wire"},
 		{"no quotes", "auth = \"any\"\nserver = broker.example.net\n", `FILE:2: server = broker.example.net: text needs quotes: server = "broker.example.net"`},
 		{"time without quotes", "keepalive = 30s\n", `FILE:1: keepalive = 30s: text needs quotes: keepalive = "30s"`},

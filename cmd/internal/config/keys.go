@@ -17,8 +17,18 @@ const (
 	Queues    Key = "queues"
 	Wire      Key = "wire"
 	Socket    Key = "socket"
+	Metrics   Key = "metrics"
 	LogFormat Key = "log-format"
 	Verbose   Key = "verbose"
+	ClampMSS  Key = "clamp-mss"
+)
+
+// The settings that `sixin4 up` and `sixin4 connect` share.
+const (
+	BindInterface Key = "bind-interface"
+	Keepalive     Key = "keepalive" // tspd has one too
+	OnUp          Key = "on-up"
+	OnDown        Key = "on-down"
 )
 
 // The settings of `sixin4 up` alone.
@@ -29,7 +39,7 @@ const (
 	Route   Key = "route"
 )
 
-// The settings of `sixin4 connect` alone, except that tspd has a keepalive too.
+// The settings of `sixin4 connect` alone.
 const (
 	Servers      Key = "server"
 	Auth         Key = "auth"
@@ -44,7 +54,6 @@ const (
 	LAN          Key = "lan"
 	ReverseDNS   Key = "reverse-dns"
 	Proxy        Key = "proxy"
-	Keepalive    Key = "keepalive"
 	RetryDelay   Key = "retry-delay"
 	RetryMax     Key = "retry-max"
 	BrokerList   Key = "broker-list"
@@ -52,8 +61,6 @@ const (
 	AlwaysSame   Key = "always-same-server"
 	Script       Key = "script"
 	HomeDir      Key = "home-dir"
-	OnUp         Key = "on-up"
-	OnDown       Key = "on-down"
 )
 
 // The settings of `tspd serve` alone.
@@ -72,11 +79,32 @@ const (
 	Iterations     Key = "iterations"
 	Realm          Key = "realm"
 	Redirect       Key = "redirect"
+	RedirectAbove  Key = "redirect-above"
+	Node           Key = "node"
+	TunnelRate     Key = "tunnel-rate"
+	BlockPorts     Key = "block-ports"
+)
+
+// The settings of the web pages of `tspd serve`.
+const (
+	Web          Key = "web"
+	WebCert      Key = "web-cert"
+	WebKey       Key = "web-key"
+	WebURL       Key = "web-url"
+	WebProxy     Key = "web-proxy"
+	SignUp       Key = "sign-up"
+	SignUpPrefix Key = "sign-up-prefix-length"
+	SMTPServer   Key = "smtp-server"
+	SMTPFrom     Key = "smtp-from"
+	SMTPUser     Key = "smtp-user"
+	SMTPPassword Key = "smtp-password-file"
+	SMTPTLS      Key = "smtp-tls"
 )
 
 // The settings of accounts, which are in no file.
 const (
 	LegacyLogin Key = "legacy-login"
+	Operator    Key = "operator"
 	MaxTunnels  Key = "max-tunnels"
 )
 
@@ -88,12 +116,13 @@ const (
 	WireAuto   = auto
 	WireRaw    = "raw"
 	WirePacket = "packet"
+	WireBPF    = "bpf"
 )
 
 // upOrder is every setting of `sixin4 up`.
 var upOrder = []Key{
-	Remote, Peers, Local, Address, Route, Name,
-	MTU, TTL, TOS, Queues, Wire, Socket, LogFormat, Verbose,
+	Remote, Peers, Local, BindInterface, Address, Route, Keepalive, OnUp, OnDown, Name,
+	MTU, ClampMSS, TTL, TOS, Queues, Wire, Socket, Metrics, LogFormat, Verbose,
 }
 
 // connectOrder is every setting of `sixin4 connect`, as --help and the reference
@@ -101,29 +130,32 @@ var upOrder = []Key{
 var connectOrder = []Key{
 	Servers, Auth, User, PasswordFile, Mode, Transport,
 	Name, NoRoute, Router, PrefixLength, LAN, ReverseDNS,
-	Local, Proxy, Keepalive, RetryDelay, RetryMax, Once,
+	Local, BindInterface, Proxy, Keepalive, RetryDelay, RetryMax, Once,
 	BrokerList, LastServer, AlwaysSame, Script, HomeDir, OnUp, OnDown,
-	MTU, TTL, TOS, Queues, Wire, Socket, LogFormat, Verbose,
+	MTU, ClampMSS, TTL, TOS, Queues, Wire, Socket, Metrics, LogFormat, Verbose,
 }
 
 // brokerOrder is every setting of `tspd serve`, as --help and the reference file have
 // them.
 var brokerOrder = []Key{
-	Prefix, Listen, Anonymous, ConfigureHost, State, KeyFile, Name, DNS, Redirect,
+	Prefix, Listen, Anonymous, ConfigureHost, State, KeyFile, Node, Name, DNS, Redirect, RedirectAbove,
+	TunnelRate, BlockPorts,
 	Lifetime, Keepalive, Silence, AnonymousLease, Quarantine, Iterations, Realm,
-	MTU, TTL, TOS, Queues, Wire, Socket, LogFormat, Verbose,
+	Web, WebCert, WebKey, WebURL, WebProxy, SignUp, SignUpPrefix,
+	SMTPServer, SMTPFrom, SMTPUser, SMTPPassword, SMTPTLS,
+	MTU, ClampMSS, TTL, TOS, Queues, Wire, Socket, Metrics, LogFormat, Verbose,
 }
 
 // lists are the settings that may be given several times.
 var lists = map[Key]bool{
 	Peers: true, Address: true, Route: true, Servers: true, ReverseDNS: true,
-	Listen: true, DNS: true, Redirect: true,
+	Listen: true, DNS: true, Redirect: true, WebProxy: true, PublishTCP: true,
 }
 
 // switches are the settings whose values are true and false.
 var switches = map[Key]bool{
 	Verbose: true, NoRoute: true, Once: true, Router: true, Proxy: true, AlwaysSame: true,
-	Anonymous: true, ConfigureHost: true, LegacyLogin: true,
+	Anonymous: true, ConfigureHost: true, DirectIPv4: true, LegacyLogin: true, Operator: true,
 }
 
 // IsList reports whether key may be given several times.

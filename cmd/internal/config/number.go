@@ -29,14 +29,11 @@ func parseNumber(s string, min, max int, right string) (int, error) {
 // parseMTU parses the MTU of the tunnel: RFC 8200, Section 5 asks for at least
 // 1280 bytes, and an IPv4 packet of 65535 has room for 65515.
 func parseMTU(s string) (encap.TunMTU, error) {
-	switch s {
-	case auto:
+	if s == auto {
 		return 0, nil
-	case "probe":
-		return 0, errors.New("probing is not available in this version; auto, or 1280 to 65515")
 	}
 	n, err := parseNumber(s, int(encap.MinTunMTU), int(encap.MaxTunMTU),
-		"auto, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)")
+		"auto, probe, or 1280 (the least that IPv6 works with) to 65515 (the most that fits IPv4)")
 	return encap.TunMTU(n), err
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -31,7 +32,7 @@ const (
 // Store is what `tspd serve` and the commands beside it must agree on to use one
 // database.
 type Store struct {
-	State   string // path of the database
+	State   string // path of the database, or its URL, see Postgres
 	KeyFile string // path of the key for what is encrypted in it
 
 	Quarantine time.Duration // how long a released address stays unused: whole seconds up to 10 years; 0 for none
@@ -39,13 +40,46 @@ type Store struct {
 	Realm      string        // of DIGEST-MD5: at most 32 letters, digits, dots and hyphens
 }
 
+// Postgres reports whether the database is one of PostgreSQL, so that State is its URL.
+// It has no password.
+func (s Store) Postgres() bool { return isURL(s.State) }
+
+func isURL(s string) bool {
+	return strings.HasPrefix(s, "postgres://") || strings.HasPrefix(s, "postgresql://")
+}
+
+// parseState parses the path of a database, or the URL of one of PostgreSQL.
+func parseState(s string) (string, error) {
+	if !isURL(s) {
+		return parsePath(s)
+	}
+	u, err := url.Parse(s)
+	if err != nil { // which may show a password
+		return "", errors.New("not a URL, like postgres://tspd@db.example.net/tspd?sslmode=verify-full")
+	}
+	if _, has := u.User.Password(); has || u.Query().Has("password") {
+		return "", errors.New("a password does not belong here, where others can read it; put it into a file of mode 0600, " +
+			"a line HOST:PORT:DATABASE:USER:PASSWORD, and say where that is: ?passfile=FILE, or PGPASSFILE")
+	}
+	return s, nil
+}
+
 // CheckStore checks those values of raw that are in Store, with errors as those of
 // CheckBroker. What else raw has is not looked at.
 func CheckStore(raw Raw) (s Store, err error) {
-	if s.State, err = one(raw, State, DefaultState, parsePath); err != nil {
+	if v, _ := raw.last(State); isURL(v.Text) {
+		if _, err := parseState(v.Text); err != nil {
+			return Store{}, invalid(State, Value{Text: "postgres://...", Origin: v.Origin}, err.Error()) // not what is secret
+		}
+	}
+	if s.State, err = one(raw, State, DefaultState, parseState); err != nil {
 		return Store{}, err
 	}
-	if s.KeyFile, err = one(raw, KeyFile, filepath.Join(filepath.Dir(s.State), keyName), parsePath); err != nil {
+	beside := s.State
+	if s.Postgres() {
+		beside = DefaultState
+	}
+	if s.KeyFile, err = one(raw, KeyFile, filepath.Join(filepath.Dir(beside), keyName), parsePath); err != nil {
 		return Store{}, err
 	}
 	if filepath.Clean(s.KeyFile) == filepath.Clean(s.State) {

@@ -37,10 +37,19 @@ func (t Tunnel) write(w io.Writer, now time.Time) {
 	}
 	far := t.Remote
 	if far == "" {
-		far = fmt.Sprintf("%d peers", len(t.Peers))
+		far = fmt.Sprintf("%d peers", len(t.Peers)+t.PeersOmitted)
 	}
 	if t.Local != "" {
 		fmt.Fprintf(w, "  tunnel\t%s -> %s, %s, %s, mtu %d\n", t.Local, far, t.Mode, t.Wire, t.MTU)
+	}
+	if t.ModeReason != "" {
+		fmt.Fprintf(w, "  mode\t%s: %s\n", t.Mode, t.ModeReason)
+	}
+	if t.FarEnd != nil {
+		fmt.Fprintf(w, "  far end\t%s\n", t.FarEnd.text(now))
+	}
+	if t.PathMTU != nil {
+		fmt.Fprintf(w, "  path\t%s\n", t.PathMTU.text())
 	}
 	if len(t.Addresses) > 0 {
 		fmt.Fprintf(w, "  address\t%s\n", strings.Join(t.Addresses, ", "))
@@ -57,6 +66,9 @@ func (t Tunnel) write(w io.Writer, now time.Time) {
 		for _, p := range t.Peers {
 			p.write(w, now)
 		}
+	}
+	if t.PeersOmitted > 0 {
+		fmt.Fprintf(w, "  peers\t%d more\n", t.PeersOmitted)
 	}
 }
 

@@ -39,11 +39,12 @@ var transports = map[string]client.Transport{
 	config.TransportAuto: client.Auto, config.TransportUDP: client.UDP, config.TransportTCP: client.TCP,
 }
 
-// request is what the broker is asked for. Until there is a way through NAT, a
-// tunnel that may be of any type has to be one of protocol 41.
+// request is what the broker is asked for. A tunnel that ends at another host is one of
+// protocol 41.
 func request(cfg config.Connect) tsp.Request {
-	r := tsp.Request{Type: tsp.V6V4, Proxy: cfg.Proxy, Client: cfg.Local, Keepalive: cfg.Keepalive}
+	r := tsp.Request{Type: cfg.Mode, Proxy: cfg.Proxy, Client: cfg.Local, Keepalive: cfg.Keepalive}
 	if cfg.Proxy {
+		r.Type = tsp.V6V4
 		r.Keepalive = 0 // we could not ask
 	}
 	if cfg.Router {

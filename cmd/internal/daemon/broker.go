@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -9,17 +10,18 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
+	"slices"
 	"time"
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/control"
+	"sixin4/cmd/internal/database"
 	"sixin4/cmd/internal/exit"
-	"sixin4/encap"
+	"sixin4/encap/engine"
+	"sixin4/encap/keepalive"
 	"sixin4/tsp/broker"
 	"sixin4/tsp/broker/pool"
 	"sixin4/tsp/broker/store"
-	"sixin4/tsp/broker/store/sqlite"
 )
 
 // A broker goes through these steps:
@@ -28,9 +30,12 @@ import (
 //	openStore      users and leases
 //	openSockets    TCP and UDP: who comes now waits
 //	openDevice     the device, its interface made ready
+//	openState      what an earlier run was killed before undoing
 //	forward        this host must forward packets
 //	resume         become a hub with the tunnels that were up when the one before ended
 //	openControl    the status socket
+//	openMetrics    the address for Prometheus, if there is to be one
+//	openWeb        the address of the web pages, if there are to be any
 //	serve          sessions, the engine, proofs, expiry
 
 // Serve runs a broker (RFC 5572) until ctx ends, and returns nil then. Everything that
@@ -44,7 +49,7 @@ func Serve(ctx context.Context, cfg config.Broker, env Env) (err error) {
 	defer b.close(&err)
 	b.leases = newLeases(b)
 	for _, step := range []func(context.Context) error{
-		b.findListen, b.openStore, b.openSockets, b.openDevice, b.forward, b.resume, b.openServer, b.openControl,
+		b.findListen, b.openStore, b.openSockets, b.openDevice, b.openState, b.forward, b.resume, b.openServer, b.openControl, b.openMetrics, b.openWeb,
 	} {
 		if err := step(ctx); err != nil || ctx.Err() != nil {
 			return err
@@ -61,6 +66,8 @@ type brokerage struct {
 	store  store.Store
 	leases *leases
 	server *broker.Server
+	router router
+	pages  *pages       // nil for none
 	dns    []netip.Addr // that clients are told, at least one
 
 	streams   []net.Listener
@@ -68,7 +75,10 @@ type brokerage struct {
 }
 
 func brokerSettings(cfg config.Broker) settings {
-	return settings{Common: cfg.Common, invalid: cfg.Invalid}
+	return settings{
+		Common: cfg.Common, invalid: cfg.Invalid,
+		rate: cfg.TunnelRate, blocked: engine.Ports(cfg.Blocked),
+	}
 }
 
 // anywhere is an address whose route is the default one on every host that has one.
@@ -91,32 +101,33 @@ func (b *brokerage) findListen(context.Context) error {
 func (b *brokerage) local() netip.Addr { return b.listen[0].Addr() }
 
 // node is what this broker is called in the store.
-func (b *brokerage) node() string { return b.local().String() }
+func (b *brokerage) node() string { return cmp.Or(b.cfg.Node, b.local().String()) }
 
 func (b *brokerage) openStore(ctx context.Context) error {
-	if err := os.MkdirAll(filepath.Dir(b.cfg.State), 0o700); err != nil {
-		return hostError(err)
-	}
-	key, err := store.OpenKey(b.cfg.KeyFile)
+	d, err := database.Open(ctx, database.Config{
+		Store: b.cfg.Store, Pool: b.cfg.Prefix, Create: true, MakeKey: true, Logger: b.env.Logger,
+	})
 	if err != nil {
-		return hostError(err)
+		return err
 	}
-	quarantine := b.cfg.Quarantine
-	if quarantine == 0 {
-		quarantine = -1 // that is how the store says none
-	}
-	b.store, err = sqlite.Open(ctx, sqlite.Config{Path: b.cfg.State, Config: store.Config{
-		Pool: b.cfg.Prefix, Key: key, Quarantine: quarantine, Logger: b.env.Logger,
-	}})
+	unlock, err := database.Lock(b.cfg.Store)
 	if err != nil {
-		return hostError(err)
+		return errors.Join(err, d.Close())
 	}
+	b.store = d.Store
+	b.undo.Push(unlock)
 	b.undo.Push(b.store.Close)
 	return nil
 }
 
 func (b *brokerage) openDevice(context.Context) (err error) {
 	if b.name, b.socket, err = chooseName(b.set, b.env); err != nil {
+		return err
+	}
+	b.leases.asker, err = keepalive.NewAsker(keepalive.AskerConfig{
+		Interface: b.name, Source: b.ownAddress(), Logger: b.env.Logger,
+	})
+	if err != nil {
 		return err
 	}
 	return b.tunnel.openDevice(b.shape().mtu)
@@ -129,10 +140,12 @@ func (b *brokerage) shape() shape {
 		hub: true, local: b.local(), wireMTU: usualWireMTU,
 		addresses: []netip.Prefix{linkLocal(b.local()), single(b.ownAddress())},
 		routes:    []netip.Prefix{b.cfg.Prefix},
-		peers:     b.leases.peers(),
 	}
-	if route, err := b.env.host().RouteTo(anywhere); err == nil && !route.Local {
-		s.wireMTU, s.linkMTU = encap.WireMTU(route.MTU), route.LinkMTU
+	if b.beside.udp != nil {
+		s.wireMTU = besideUDP(s.wireMTU)
+	}
+	if way, link := b.wayOut(); way != 0 {
+		s.wireMTU, s.linkMTU = way, link
 	}
 	s.mtu = b.autoMTU(s.wireMTU, 0)
 	return s
@@ -151,20 +164,47 @@ func (b *brokerage) ownAddress() netip.Addr {
 // Each must show anew that it is there, which it does within a round trip, or later,
 // when the network was away too.
 func (b *brokerage) resume(ctx context.Context) error {
-	live, err := b.store.Live(ctx, b.node())
+	live, err := b.live(ctx)
 	if err != nil {
+		return err
+	}
+	b.listOwn()
+	if err := b.become(b.shape()); err != nil {
 		return err
 	}
 	for _, l := range live {
 		b.leases.resume(l)
 	}
-	if err := b.become(b.shape()); err != nil {
-		return err
-	}
+	b.leases.handOver(ctx)
 	if len(live) > 0 {
 		b.env.Logger.Info("tunnels of the run before go on", "tunnels", len(live))
 	}
 	return nil
+}
+
+// live are the tunnels that were up. A file is this broker's alone, so that those under
+// another name, of a time before --node or --listen changed, are its own as well, and get
+// its name; in a database that several share they are others'.
+func (b *brokerage) live(ctx context.Context) ([]store.Lease, error) {
+	if b.cfg.Postgres() {
+		return b.store.Live(ctx, b.node())
+	}
+	live, err := b.store.Live(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	for i, l := range live {
+		if l.Node == b.node() {
+			continue
+		}
+		live[i], err = b.store.Activate(ctx, store.Activation{
+			ID: l.ID, Epoch: l.Epoch + 1, Node: b.node(), Type: l.Type, Outer: l.Outer, Expires: l.Expires,
+		})
+		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return slices.DeleteFunc(live, func(l store.Lease) bool { return l.ID == "" }), nil
 }
 
 func (b *brokerage) openServer(context.Context) (err error) {
@@ -174,8 +214,9 @@ func (b *brokerage) openServer(context.Context) (err error) {
 		Accounts:    accounts{b.store},
 		Anonymous:   b.cfg.Anonymous,
 		Realm:       b.cfg.Realm,
-		Redirect:    broker.Redirect{Brokers: b.cfg.Redirect},
+		Redirect:    b.redirect(),
 		Logger:      b.env.Logger,
+		Carries:     b.carriedTypes(),
 		// A client that says proxy and names the address that it has itself is no proxy.
 		Proxy: func(_ *broker.User, from netip.AddrPort, end netip.Addr) bool { return end == from.Addr() },
 	}
@@ -185,6 +226,15 @@ func (b *brokerage) openServer(context.Context) (err error) {
 	}
 	b.server, err = broker.New(c)
 	return err
+}
+
+// redirect says who is sent to other brokers: everybody, or who would be one too many.
+func (b *brokerage) redirect() broker.Redirect {
+	r := broker.Redirect{Brokers: b.cfg.Redirect}
+	if b.cfg.RedirectAbove > 0 {
+		r.When = b.leases.full
+	}
+	return r
 }
 
 // decoySecret is what the broker makes the salts of users that do not exist from. It
@@ -211,6 +261,10 @@ func (b *brokerage) openSockets(ctx context.Context) error {
 			return b.listenError(err)
 		}
 		b.undo.Push(ignoreClosed(p.Close))
+		growQueue(p)
+		if p, err = b.carryUDP(p); err != nil {
+			return hostError(err)
+		}
 		b.datagrams = append(b.datagrams, p)
 	}
 	return nil
@@ -254,7 +308,9 @@ func (b *brokerage) tasks() []Task {
 		newTask("tunnels", b.leases.run),
 		newTask("records", b.leases.keep),
 		newTask("proofs", b.leases.prove),
+		newTask("new ways", b.leases.rebind),
 	)
+	tasks = append(tasks, b.webTask()...)
 	for i := range b.listen {
 		at := b.listen[i].String()
 		tasks = append(tasks,
@@ -274,31 +330,6 @@ func (b *brokerage) printReady() error {
 	b.env.Logger.Info("broker is up", "name", b.name, "listen", b.listen[0], "prefix", b.cfg.Prefix)
 	_, err := fmt.Fprintf(b.env.Out, "ready: tspd %s prefix %s\n", b.listen[0], b.cfg.Prefix)
 	return err
-}
-
-// forwarding is the switch without which this host is no router (net.ipv6.conf.all).
-const forwarding = "/proc/sys/net/ipv6/conf/all/forwarding"
-
-// forward looks whether this host forwards IPv6, and turns that on if it may.
-func (b *brokerage) forward(context.Context) error {
-	now, err := os.ReadFile(forwarding)
-	if err != nil {
-		return hostError(err)
-	}
-	if string(now) != "0\n" {
-		return nil
-	}
-	if !b.cfg.ConfigureHost {
-		b.env.Logger.Warn("this host does not forward IPv6, so that clients reach nothing but it " +
-			"(sysctl -w net.ipv6.conf.all.forwarding=1, or --configure-host)")
-		return nil
-	}
-	if err := os.WriteFile(forwarding, []byte("1\n"), 0); err != nil {
-		return hostError(fmt.Errorf("--configure-host: %w", err))
-	}
-	b.undo.Push(func() error { return os.WriteFile(forwarding, now, 0) })
-	b.env.Logger.Info("this host forwards IPv6 from now on, until the end")
-	return nil
 }
 
 const (

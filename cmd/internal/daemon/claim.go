@@ -24,7 +24,7 @@ type claims map[string]io.Closer
 func (c claims) become(s shape, warn func(message string)) {
 	wanted := make(map[string]bool)
 	for _, p := range s.peers[:min(len(s.peers), mostClaims)] {
-		name := claimName(s.local, p.Remote)
+		name := claimName(s.local, p)
 		wanted[name] = true
 		if c[name] != nil {
 			continue
@@ -34,7 +34,7 @@ func (c claims) become(s shape, warn func(message string)) {
 			c[name] = l
 		} else if errors.Is(err, syscall.EADDRINUSE) {
 			warn(fmt.Sprintf("another tunnel has the same two ends, %s and %s: each of them gets the packets of both "+
-				"(sixin4 status shows it)", s.local, p.Remote))
+				"(sixin4 status shows it)", s.local, p))
 		}
 	}
 	for name, l := range c {
@@ -45,7 +45,9 @@ func (c claims) become(s shape, warn func(message string)) {
 	}
 }
 
-func claimName(local, remote netip.Addr) string { return fmt.Sprintf("@sixin4 %s %s", local, remote) }
+func claimName(local netip.Addr, remote fmt.Stringer) string {
+	return fmt.Sprintf("@sixin4 %s %s", local, remote)
+}
 
 func (c claims) close() error {
 	c.become(shape{}, nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,7 @@ const (
 // each peer is reached.
 func (t *tunnel) newFollower() *follower {
 	return &follower{
-		always: t.set.Wire == config.WirePacket,
+		always: t.set.Wire == config.WirePacket || t.set.Wire == config.WireBPF,
 		egress: ifcfg.Egress,
 		conn: func() hopSetter {
 			if conn := t.conn.Load(); conn != nil {
@@ -37,8 +38,9 @@ func (t *tunnel) newFollower() *follower {
 			}
 			return nil
 		},
-		hops: func() map[[4]byte]wire.Hop { return t.hops(t.now.Load()) },
-		log:  t.env.Logger,
+		hops:   func() map[[4]byte]wire.Hop { return t.hops(t.now.Load()) },
+		kernel: t.short,
+		log:    t.env.Logger,
 	}
 }
 
@@ -52,7 +54,10 @@ func (t *tunnel) hops(now *shape) map[[4]byte]wire.Hop {
 	}
 	hops := make(map[[4]byte]wire.Hop, len(now.peers))
 	for _, p := range now.peers {
-		hop, err := ifcfg.NextHop(now.local, p.Remote)
+		if p.mapping != nil {
+			continue // they are anywhere
+		}
+		hop, err := ifcfg.NextHopVia(now.local, p.Remote, t.set.Bind)
 		switch {
 		case err == nil && hop.Link != t.iface.Index:
 			hops[p.Remote.As4()] = wire.Hop{Link: hop.Link, MAC: hop.MAC}
@@ -76,16 +81,21 @@ type follower struct {
 	egress func() (seen []string, err error)
 	conn   func() hopSetter // nil while there is no connection
 	hops   func() map[[4]byte]wire.Hop
+	kernel *shortcut // nil: never
 	log    *slog.Logger
 
 	direct atomic.Bool // the wire has next hops now
 	asked  bool        // whether something wants to see what leaves
 	free   bool        // nothing does, as was last known
 	last   hopSetter   // has the hops
+	known  map[[4]byte]wire.Hop
 }
 
 // inUse is what packets go through now, as --wire calls it.
 func (f *follower) inUse() string {
+	if f.kernel.active() {
+		return config.WireBPF
+	}
 	if f.direct.Load() {
 		return config.WirePacket
 	}
@@ -95,6 +105,7 @@ func (f *follower) inUse() string {
 func (f *follower) run(ctx context.Context, ready func()) error {
 	tick := time.NewTicker(egressInterval)
 	defer tick.Stop()
+	defer f.kernel.close()
 	for n := 0; ; n++ {
 		f.look(n%int(hopInterval/egressInterval) == 0)
 		ready()
@@ -107,22 +118,37 @@ func (f *follower) run(ctx context.Context, ready func()) error {
 }
 
 // look decides anew. When the decision and the connection are those of last time,
-// the next hops are asked for only if they are due.
+// the next hops are asked for only if they are due. The kernel is given packets by the
+// same hops, as long as there is a connection for the others.
 func (f *follower) look(due bool) {
+	age := f.kernel.epoch() // before anything of the tunnel is looked at
 	was := f.free
 	f.free = f.always || f.nobodyLooks()
 	conn := f.conn()
 	same := conn == f.last && was == f.free
 	f.last = conn
-	if conn == nil || same && !(f.free && due) {
-		return
+	if conn != nil && (!same || f.free && due) {
+		f.known = nil
+		if f.free {
+			f.known = f.hops()
+		}
+		conn.SetHops(maps.Clone(f.known))
+		f.direct.Store(len(f.known) > 0)
 	}
-	var hops map[[4]byte]wire.Hop
-	if f.free {
-		hops = f.hops()
+	if f.kernel != nil {
+		f.kernel.look(age, f.known, f.unfit(conn))
 	}
-	conn.SetHops(hops)
-	f.direct.Store(len(hops) > 0)
+}
+
+// unfit says why the kernel may not be given packets by the hops there are, or nothing.
+func (f *follower) unfit(conn hopSetter) string {
+	switch {
+	case !f.free:
+		return "packets do not go to the link directly"
+	case conn == nil:
+		return "there is no socket of protocol 41 now"
+	}
+	return ""
 }
 
 // nobodyLooks asks whether packets may pass by all that wants to see them, and

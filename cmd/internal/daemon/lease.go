@@ -12,15 +12,15 @@ import (
 // shapeOf is what the tunnel of a lease looks like. The far end gets a route of
 // its own, so that it can be asked even when nothing else goes into the tunnel.
 func (t *negotiated) shapeOf(l *client.Lease) (shape, error) {
-	if l.Tunnel.Type != tsp.V6V4 {
+	if l.Tunnel.Type != tsp.V6V4 && l.Tunnel.Type != tsp.V6UDPV4 {
 		return shape{}, fmt.Errorf("the broker gave a tunnel of type %s, which this version cannot carry", l.Tunnel.Type)
 	}
 	s := shape{local: l.Local, limit: t.limit(l.Tunnel), wireMTU: usualWireMTU}
 	if t.cfg.Local.IsValid() {
 		s.local = t.cfg.Local
 	}
-	if route, err := t.env.host().RouteTo(l.Tunnel.Server4); err == nil {
-		s.wireMTU, s.linkMTU = encap.WireMTU(route.MTU), route.LinkMTU
+	if route, err := t.routeTo(l.Tunnel.Server4); err == nil {
+		s.wireMTU, s.linkMTU = encap.WireMTU(route.FixedMTU()), route.LinkMTU
 	}
 	s.mtu = t.autoMTU(s.wireMTU, s.limit)
 	s.peers = []PlannedPeer{{
@@ -29,6 +29,14 @@ func (t *negotiated) shapeOf(l *client.Lease) (shape, error) {
 		MTU:      s.mtu,
 	}}
 	s.addresses = []netip.Prefix{linkLocal(s.local)}
+	if l.Tunnel.Type == tsp.V6UDPV4 {
+		if err := t.overUDP(&s, l); err != nil {
+			return shape{}, err
+		}
+	}
+	if s.far = l.Tunnel.KeepaliveTo; !s.far.IsValid() {
+		s.far = l.Tunnel.Server6
+	}
 	if l.Tunnel.Prefix.IsValid() {
 		s.delegated = []netip.Prefix{l.Tunnel.Prefix}
 	}

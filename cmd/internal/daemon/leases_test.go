@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"path/filepath"
@@ -47,6 +48,7 @@ func newOffice(t *testing.T, pairs ...string) office {
 	}
 	b.dns = b.resolvers(b.ownAddress())
 	b.leases = newLeases(b)
+	b.leases.asks = nobodyAnswers
 	t.Cleanup(func() {
 		if err := errors.Join(b.undo.Undo(), b.store.Close()); err != nil {
 			t.Error(err)
@@ -54,6 +56,9 @@ func newOffice(t *testing.T, pairs ...string) office {
 	})
 	return office{b.leases, t}
 }
+
+// nobodyAnswers is for leases.asks.
+func nobodyAnswers(context.Context, *liveLease, time.Duration) bool { return false }
 
 func (o office) user(name string, prefix int) *broker.User {
 	o.t.Helper()
@@ -87,18 +92,18 @@ func (o office) up(u *broker.User, outer string, r tsp.Request) *tsp.Tunnel {
 
 // settle is handOver without an engine.
 func (o office) settle() {
-	o.mu.Lock()
-	fresh := o.fresh
-	o.fresh = nil
-	o.mu.Unlock()
+	fresh, _, _ := o.news()
 	for _, l := range fresh {
 		o.doubt(l)
 	}
 }
 
+// all are the tunnels as the engine wants them.
+func (o office) all() []PlannedPeer { return o.peers(1000) }
+
 // remotes are the outer addresses that are carried.
 func (o office) remotes() (list []string) {
-	for _, p := range o.peers() {
+	for _, p := range o.all() {
 		list = append(list, p.Remote.String())
 	}
 	slices.Sort(list)
@@ -181,7 +186,7 @@ func TestLeaseUnproven(t *testing.T) {
 	o := newOffice(t)
 	alice, bob := o.user("alice", 0), o.user("bob", 0)
 	o.up(alice, "192.0.2.1", tsp.Request{})
-	if peers := o.peers(); len(peers) != 1 || !peers[0].unproven {
+	if peers := o.all(); len(peers) != 1 || !peers[0].unproven {
 		t.Errorf("accepted: %+v, want it unproven", peers)
 	}
 	if l := o.nextDoubt(); l != nil {
@@ -193,11 +198,11 @@ func TestLeaseUnproven(t *testing.T) {
 		t.Fatal("not one is to be asked")
 	}
 	l.proven = true
-	if peers := o.peers(); peers[0].unproven {
+	if peers := o.all(); peers[0].unproven {
 		t.Errorf("proven: %+v", peers)
 	}
 	taken := o.up(bob, "192.0.2.1", tsp.Request{})
-	if peers := o.peers(); len(peers) != 1 || !peers[0].unproven || peers[0].Prefixes[0].Addr() != taken.Client6 {
+	if peers := o.all(); len(peers) != 1 || !peers[0].unproven || peers[0].Prefixes[0].Addr() != taken.Client6 {
 		t.Errorf("taken over: %+v, want bob's, unproven", peers)
 	}
 	if s, err := o.b.store.Lease(t.Context(), l.ID); err != nil || s.State != store.Down {
@@ -233,7 +238,6 @@ func TestLeaseEnds(t *testing.T) {
 		}, []string{"192.0.2.1"}},
 		{"silent, and silent when asked", func(o office, l *liveLease, _ *broker.Grant) {
 			l.asked, l.proven = proofTries-1, true
-			o.b.name = "lo" // where nobody has that address
 			o.ask(t.Context(), l)
 		}, nil},
 		{"ended by what was known of an earlier session", func(o office, l *liveLease, _ *broker.Grant) {
@@ -283,6 +287,7 @@ func TestLeaseResume(t *testing.T) {
 		t.Fatalf("%v, %v: want two", live, err)
 	}
 	o.leases = newLeases(o.b)
+	o.leases.asks = nobodyAnswers
 	for _, l := range live {
 		o.leases.resume(l)
 	}
@@ -296,7 +301,6 @@ func TestLeaseResume(t *testing.T) {
 			t.Fatalf("%+v is not to be asked", l)
 		}
 		l.asked = proofTries - 1
-		o.b.name = "lo" // where nobody has that address
 		o.ask(t.Context(), l)
 	}
 	if got := o.remotes(); len(got) != 2 {

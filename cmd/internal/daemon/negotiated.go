@@ -25,6 +25,7 @@ import (
 //	begin          what an earlier run with this name could not undo is undone
 //	openDevice     the device, its interface made ready
 //	openControl    the status socket: from now on there is something to see
+//	openMetrics    the address for Prometheus, if there is to be one
 //	serve          the tasks, the client among them
 //	  Up           become what the lease says; setup script or unreachable route
 //	  Watch        keepalive, until the far end does not answer any more
@@ -33,9 +34,6 @@ import (
 // returns nil then. Everything that it changed is undone when it returns. Errors
 // carry the exit status (package exit) and wrap what package tsp/client says.
 func Connect(ctx context.Context, cfg config.Connect, env Env) (err error) {
-	if cfg.Mode == tsp.V6UDPV4 {
-		return cfg.Invalid(config.Mode, "not carried by this version; v6v4, or v6anyv4, which is the same for now")
-	}
 	if cfg.Once {
 		return tryOnce(ctx, cfg, env)
 	}
@@ -50,7 +48,7 @@ func Connect(ctx context.Context, cfg config.Connect, env Env) (err error) {
 	}
 	defer t.close(&err)
 	t.announce()
-	steps := []func() error{func() error { return t.setup.begin(ctx) }, t.openDevice, t.openControl}
+	steps := []func() error{func() error { return t.setup.begin(ctx) }, t.openDevice, t.openControl, t.openMetrics}
 	for _, step := range steps {
 		if err := step(); err != nil || ctx.Err() != nil {
 			return err
@@ -72,8 +70,11 @@ func (t *negotiated) tasks(ctx context.Context) []Task {
 		return err
 	})}
 	others := t.tunnel.tasks()
+	if t.cfg.Probe {
+		others = append(others, t.probeTask())
+	}
 	if t.cfg.Proxy {
-		others = []Task{newTask("control", t.serveControl)}
+		others = append([]Task{newTask("control", t.serveControl)}, t.metricsTask()...)
 	}
 	for _, other := range others {
 		tasks = append(tasks, lasting{other, flow})
@@ -100,6 +101,8 @@ type negotiated struct {
 	taken    []string                     // names that other processes use
 	ended    error                        // what could not be taken down; set when serve has returned
 	first    func()                       // called when packets can flow
+	told     hearsay                      // by the client
+	kinds    *chooser                     // between protocol 41 and UDP
 }
 
 func newNegotiated(cfg config.Connect, env Env) (t *negotiated, err error) {
@@ -115,6 +118,8 @@ func newNegotiated(cfg config.Connect, env Env) (t *negotiated, err error) {
 	}
 	c := clientConfig(cfg, t.env, newNetwork(t, cfg), t)
 	c.Observe = t.observe
+	t.kinds = newChooser(cfg, t.env)
+	c.Kind = t.kinds.kind
 	t.client, err = client.New(c)
 	return t, err
 }
@@ -122,9 +127,6 @@ func newNegotiated(cfg config.Connect, env Env) (t *negotiated, err error) {
 // announce says what is different from what a person may expect.
 func (t *negotiated) announce() {
 	log := t.env.Logger
-	if t.cfg.Mode == tsp.V6AnyV4 {
-		log.Debug("asking for v6v4: this version carries protocol 41 only")
-	}
 	if t.cfg.Router && t.cfg.Script == "" && t.cfg.OnUp == "" && !t.env.Classic {
 		log.Warn("no router advertisements are sent by this version: give the prefix to the LAN by --script or --on-up")
 	}
@@ -190,6 +192,8 @@ func (t *negotiated) checkPrefix(l *client.Lease) {
 // observe hears from the client what happens. When it says that a tunnel is up, its
 // status says so too, which those who wait for our ready line may ask for.
 func (t *negotiated) observe(e client.Event) {
+	t.told.event(e)
+	t.kinds.event(e)
 	t.env.tell().Event(e)
 	if _, up := e.(client.Up); up {
 		t.first()
@@ -210,6 +214,14 @@ func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
 		<-ctx.Done()
 		return nil
 	}
+	if l.Tunnel.Type == tsp.V6UDPV4 {
+		return t.watchUDP(ctx, l)
+	}
+	if t.kinds.inDoubt(l) {
+		if err := t.tryFirst(ctx, l); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
 	p, err := keepalive.New(keepalive.Config{
 		Interface: t.name,
 		Source:    l.Tunnel.Client6,
@@ -221,6 +233,7 @@ func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
 	if err != nil {
 		return err
 	}
+	t.told.asks(p)
 	return p.Run(ctx)
 }
 
@@ -241,6 +254,7 @@ func (t *negotiated) status() control.Tunnel {
 		mode = string(l.Tunnel.Type)
 	}
 	s, now := t.tunnel.status(mode), t.client.Status()
+	s.ModeReason = t.kinds.why()
 	s.TSP = &control.TSP{Server: t.cfg.Servers[0].String(), User: t.cfg.User, Next: now.Next}
 	if l != nil {
 		s.Remote = l.Tunnel.Server4.String()

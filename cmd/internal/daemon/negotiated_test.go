@@ -239,7 +239,7 @@ func TestExitStatusOfLease(t *testing.T) {
 func TestRequest(t *testing.T) {
 	r := request(asked(t, "prefix-length", "56", "reverse-dns", "ns1.example.net", "keepalive", "1m", "local", "192.0.2.7"))
 	want := tsp.Request{
-		Type: tsp.V6V4, Client: netip.MustParseAddr("192.0.2.7"), Keepalive: time.Minute,
+		Type: tsp.V6AnyV4, Client: netip.MustParseAddr("192.0.2.7"), Keepalive: time.Minute,
 		Router: &tsp.Router{PrefixLen: 56, DNS: []string{"ns1.example.net"}},
 	}
 	if !reflect.DeepEqual(r, want) {

@@ -45,12 +45,12 @@ func (n network) Dial(ctx context.Context, proto string, to netip.AddrPort) (net
 			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(n.local, 0))
 		}
 	}
-	return d.DialContext(ctx, proto+"4", to.String())
+	return asSession(d.DialContext(ctx, proto+"4", to.String()))
 }
 
 // Source returns the local address that packets to a broker leave from.
 func (n network) Source(to netip.Addr) (netip.Addr, error) {
-	route, err := n.t.env.host().RouteTo(to)
+	route, err := n.t.routeTo(to)
 	if n.local.IsValid() {
 		return n.local, err
 	}

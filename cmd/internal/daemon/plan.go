@@ -38,16 +38,21 @@ type Plan struct {
 
 	wireMTU encap.WireMTU // of the ways to the peers, the smallest
 	linkMTU int           // of the links to the peers, the largest
+	far     netip.Addr    // who is asked by --mtu probe
 }
 
 // PlannedPeer is a peer and the MTU of the tunnel to it.
 type PlannedPeer struct {
-	Remote   netip.Addr     `json:"remote"`
+	Remote   netip.Addr     `json:"remote,omitzero"`
+	Rule     string         `json:"rule,omitempty"` // in place of Remote
 	Prefixes []netip.Prefix `json:"prefixes"`
 	MTU      encap.TunMTU   `json:"mtu"`
 
 	invalid  func(reason string) error // blames the value that named the peer; nil when none did
+	mapping  *encap.Mapping            // of the rule
+	route    netip.Addr                // where the route leads, in place of Remote
 	unproven bool                      // as engine.Peer has it
+	port     uint16                    // over UDP; 0: protocol 41
 }
 
 // blame is the error that the peer is not one to have.
@@ -55,7 +60,7 @@ func (p PlannedPeer) blame(reason string) error {
 	if p.invalid != nil {
 		return p.invalid(reason)
 	}
-	return fmt.Errorf("peer %s %s", p.Remote, reason)
+	return fmt.Errorf("peer %s %s", p, reason)
 }
 
 // NewPlan works out what Up would do here. It needs no privilege and changes
@@ -65,6 +70,10 @@ func NewPlan(cfg config.Config, env Env) (Plan, error) {
 	if p.Routes == nil {
 		p.Routes = []netip.Prefix{}
 	}
+	blame := func(reason string) error { return cfg.Invalid(config.BindInterface, reason) }
+	if err := p.checkBind(cfg.Bind, env, blame); err != nil {
+		return Plan{}, err
+	}
 	steps := []func(config.Config, Env) error{p.findWay, p.chooseName, p.lookForSit}
 	for _, step := range steps {
 		if err := step(cfg, env); err != nil {
@@ -72,8 +81,23 @@ func NewPlan(cfg config.Config, env Env) (Plan, error) {
 		}
 	}
 	p.Addresses = append([]netip.Prefix{linkLocal(p.Local)}, cfg.Addresses...)
+	p.reachFarEnd(cfg)
 	p.Changes = p.changes(cfg)
 	return p, nil
+}
+
+// reachFarEnd adds a route to whom is asked at the far end, unless one of the others
+// leads there.
+func (p *Plan) reachFarEnd(cfg config.Config) {
+	p.far = cfg.Far
+	to := cfg.Keepalive.To
+	if !to.IsValid() || to.IsLinkLocalUnicast() {
+		return
+	}
+	leads := func(way netip.Prefix) bool { return way.Contains(to) }
+	if !slices.ContainsFunc(p.Routes, leads) && !slices.ContainsFunc(p.Addresses, leads) {
+		p.Routes = append(slices.Clone(p.Routes), single(to))
+	}
 }
 
 // findWay asks for the route to every peer: it gives the local address, if that
@@ -81,7 +105,7 @@ func NewPlan(cfg config.Config, env Env) (Plan, error) {
 // may come back, but without a local address there is no way to begin.
 func (p *Plan) findWay(cfg config.Config, env Env) error {
 	for _, peer := range cfg.Peers {
-		mtu, err := p.askRoute(peer, env)
+		mtu, err := p.askRoute(peer, cfg.Bind, env)
 		if err != nil {
 			return err
 		}
@@ -92,6 +116,9 @@ func (p *Plan) findWay(cfg config.Config, env Env) error {
 			p.wireMTU = mtu
 		}
 		planned := PlannedPeer{Remote: peer.Remote, Prefixes: peer.Prefixes, MTU: cfg.MTU, invalid: peer.Invalid}
+		if err := p.planMapped(cfg, peer, &planned); err != nil {
+			return err
+		}
 		if cfg.MTU == 0 {
 			planned.MTU = mtu.Tun()
 		}
@@ -105,8 +132,8 @@ func (p *Plan) findWay(cfg config.Config, env Env) error {
 }
 
 // askRoute returns the MTU of the way to peer and fills in the local address.
-func (p *Plan) askRoute(peer config.Peer, env Env) (encap.WireMTU, error) {
-	route, err := env.host().RouteTo(peer.Remote)
+func (p *Plan) askRoute(peer config.Peer, bind string, env Env) (encap.WireMTU, error) {
+	route, err := routeTo(env.host(), wayTo(peer), bind)
 	switch {
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return 0, peer.Invalid("is the broadcast address of a network of this host; the far end is one host")
@@ -122,7 +149,7 @@ func (p *Plan) askRoute(peer config.Peer, env Env) (encap.WireMTU, error) {
 		return usualWireMTU, nil
 	}
 	p.linkMTU = max(p.linkMTU, route.LinkMTU)
-	return encap.WireMTU(route.MTU), nil
+	return encap.WireMTU(route.FixedMTU()), nil
 }
 
 // chooseName plans a name for the interface, and the socket that goes with it.
@@ -170,7 +197,7 @@ func (p *Plan) lookForSit(_ config.Config, env Env) error {
 		return err
 	}
 	remote := "PEER"
-	if len(p.Peers) == 1 {
+	if len(p.Peers) == 1 && p.Peers[0].mapping == nil {
 		remote = p.Peers[0].Remote.String()
 	}
 	p.Warnings = append(p.Warnings, fmt.Sprintf("the kernel's sit driver is loaded here too (sit0): "+
@@ -190,26 +217,12 @@ func linkLocal(local netip.Addr) netip.Prefix {
 
 // changes lists what Up does, in its order.
 func (p *Plan) changes(cfg config.Config) []string {
-	queues := "1 queue"
-	if cfg.Queues > 1 {
-		queues = fmt.Sprintf("%d queues", cfg.Queues)
-	}
-	list := []string{
-		fmt.Sprintf("open a raw socket for protocol 41 on %s%s", p.Local, sending[cfg.Wire]),
-		fmt.Sprintf("make the TUN interface %s with %s", p.Name, queues),
-		"turn IPv6 on for it where it is off, and its automatic link-local address off",
-		fmt.Sprintf("set its MTU to %d", p.MTU),
-		"set it up",
-	}
-	for _, a := range p.Addresses {
-		list = append(list, fmt.Sprintf("give it the address %s", a))
-	}
-	for _, r := range p.Routes {
-		list = append(list, fmt.Sprintf("route %s into it", r))
-	}
-	list = append(list, "make the control socket "+p.Socket)
+	list := []string{fmt.Sprintf("open a raw socket for protocol 41 on %s%s", p.Local, sending[cfg.Wire])}
+	list = append(list, interfaceChanges(cfg.Common, p.Name, p.MTU, p.Addresses, p.Routes)...)
+	list = append(list, socketChanges(cfg.Common, p.Socket)...)
+	list = append(list, farEndChanges(cfg)...)
 	for _, peer := range p.Peers {
-		list = append(list, fmt.Sprintf("carry what goes to %s to the peer %s", strings.Join(texts(peer.Prefixes), ", "), peer.Remote))
+		list = append(list, fmt.Sprintf("carry what goes to %s to the peer %s", strings.Join(texts(peer.Prefixes), ", "), peer))
 	}
 	return list
 }
@@ -221,18 +234,7 @@ var sending = map[string]string{
 }
 
 // WriteText writes the changes line by line, then the warnings.
-func (p Plan) WriteText(w io.Writer) error {
-	var errs []error
-	for _, c := range p.Changes {
-		_, err := fmt.Fprintln(w, c)
-		errs = append(errs, err)
-	}
-	for _, warning := range p.Warnings {
-		_, err := fmt.Fprintln(w, "warning:", warning)
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
+func (p Plan) WriteText(w io.Writer) error { return writeChanges(w, p.Changes, p.Warnings) }
 
 // readyLine is what Up prints when packets can flow.
 func (p Plan) readyLine(hub bool) string {
@@ -246,9 +248,11 @@ func (p Plan) readyLine(hub bool) string {
 // host is what the daemon asks the operating system.
 type host interface {
 	RouteTo(netip.Addr) (ifcfg.Route, error)
+	RouteVia(dst netip.Addr, link string) (ifcfg.Route, error)
 	Exists(name string) (bool, error)
 	FreeName(base string, taken func(string) bool) (string, error)
 	HasAddress(netip.Addr) (bool, error)
+	Addresses() ([]netip.Addr, error) // of IPv4
 	HostPrefixes(exceptIndex int) ([]netip.Prefix, error)
 }
 
@@ -256,8 +260,12 @@ type host interface {
 type thisHost struct{}
 
 func (thisHost) RouteTo(dst netip.Addr) (ifcfg.Route, error) { return ifcfg.RouteTo(dst) }
-func (thisHost) Exists(name string) (bool, error)            { return ifcfg.Exists(name) }
-func (thisHost) HasAddress(a netip.Addr) (bool, error)       { return ifcfg.HasAddress(a) }
+func (thisHost) RouteVia(dst netip.Addr, link string) (ifcfg.Route, error) {
+	return ifcfg.RouteVia(dst, link)
+}
+func (thisHost) Exists(name string) (bool, error)      { return ifcfg.Exists(name) }
+func (thisHost) HasAddress(a netip.Addr) (bool, error) { return ifcfg.HasAddress(a) }
+func (thisHost) Addresses() ([]netip.Addr, error)      { return ifcfg.Addresses() }
 func (thisHost) FreeName(base string, taken func(string) bool) (string, error) {
 	return ifcfg.FreeName(base, taken)
 }

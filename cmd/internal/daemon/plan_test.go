@@ -30,6 +30,13 @@ func (h *fakeHost) RouteTo(dst netip.Addr) (ifcfg.Route, error) {
 	return ifcfg.Route{}, syscall.ENETUNREACH
 }
 
+func (h *fakeHost) RouteVia(dst netip.Addr, link string) (ifcfg.Route, error) {
+	if r, ok := h.routes[dst.String()+" "+link]; ok {
+		return r, nil
+	}
+	return ifcfg.Route{}, syscall.ENETUNREACH
+}
+
 func (h *fakeHost) Exists(name string) (bool, error) {
 	return slices.Contains(h.interfaces, name), h.err
 }
@@ -39,6 +46,8 @@ func (h *fakeHost) FreeName(base string, _ func(string) bool) (string, error) {
 }
 
 func (h *fakeHost) HasAddress(a netip.Addr) (bool, error) { return a != h.lost, h.err }
+
+func (h *fakeHost) Addresses() ([]netip.Addr, error) { return nil, h.err }
 
 func (h *fakeHost) HostPrefixes(int) ([]netip.Prefix, error) { return h.prefixes, h.err }
 

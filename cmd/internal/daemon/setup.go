@@ -88,6 +88,8 @@ func (t *negotiated) undoRecord(ctx context.Context, r state.Record) error {
 		return t.heard(r.Script.Hook()).Run(ctx, r.Script.Variables)
 	case r.Route != nil:
 		return ifcfg.DeleteUnreachable(r.Route.Prefix)
+	case r.Sysctl != nil: // a broker's that had this name
+		return router{root: sysctls}.restore(*r.Sysctl)
 	}
 	return nil
 }

@@ -11,11 +11,14 @@ import (
 type shape struct {
 	hub       bool // whose peers come and go; the ways to them are not asked for one by one
 	local     netip.Addr
+	session   *sessionConn // whose socket carries the packets, in UDP; nil: protocol 41
 	peers     []PlannedPeer
 	addresses []netip.Prefix // of the interface, the link-local one first
 	routes    []netip.Prefix // into the interface
 	spare     []netip.Prefix // the same, unless there is such a route already
 	delegated []netip.Prefix // routed to this host through the tunnel
+
+	far netip.Addr // who inside the far end is asked what the way to it carries
 
 	limit   encap.TunMTU  // of an MTU that follows the way to the peers; 0: none
 	mtu     encap.TunMTU  // of the interface
@@ -26,7 +29,7 @@ type shape struct {
 func (p *Plan) shape() shape {
 	return shape{
 		local: p.Local, peers: p.Peers, addresses: p.Addresses, routes: p.Routes,
-		mtu: p.MTU, wireMTU: p.wireMTU, linkMTU: p.linkMTU,
+		mtu: p.MTU, wireMTU: p.wireMTU, linkMTU: p.linkMTU, far: p.far,
 	}
 }
 

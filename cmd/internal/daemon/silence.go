@@ -3,44 +3,73 @@ package daemon
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"sixin4/encap/keepalive"
 	"sixin4/tsp/broker/store"
 )
 
+// keep keeps the store up to date, and ends what is over.
+func (t *leases) keep(ctx context.Context, ready func()) error {
+	touch, expire := time.NewTicker(touchInterval), time.NewTicker(expireInterval)
+	defer touch.Stop()
+	defer expire.Stop()
+	ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-touch.C:
+			t.debts.retry(ctx, t.b)
+			t.touch(ctx)
+		case <-expire.C:
+			t.expire(ctx)
+		}
+	}
+}
+
 // touch tells the store which tunnels were heard since last time, and doubts those that
 // were not for too long, and those of the run before that have not been there yet. What
 // is not ours any more is taken down.
 func (t *leases) touch(ctx context.Context) {
-	heard := t.lastHeard()
-	var seen []store.Seen
-	var doubtful []*liveLease
-	whose := make(map[string]*liveLease)
-	now := time.Now()
+	seen, whose, doubtful := t.look(time.Now())
+	for _, l := range doubtful {
+		t.doubt(l)
+	}
+	lost, err := t.b.store.Touch(ctx, seen)
+	for _, id := range lost {
+		t.end(ctx, whose[id], notOurs)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			t.b.env.Logger.Warn("who was heard is not on record yet", "error", err)
+		}
+		return // so that the next time it is all of them again
+	}
 	t.mu.Lock()
-	for outer, l := range t.byOuter {
-		last := heard[outer]
+	defer t.mu.Unlock()
+	for _, s := range seen {
+		whose[s.ID].heard = s.At
+	}
+}
+
+// look finds who was heard since the store was told, and who is doubtful.
+func (t *leases) look(now time.Time) (seen []store.Seen, whose map[string]*liveLease, doubtful []*liveLease) {
+	whose = make(map[string]*liveLease)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range t.byOuter {
+		last := t.lastHeard(l)
 		switch {
 		case l.proven && last.After(l.heard):
-			l.heard = last
 			whose[l.ID] = l
 			seen = append(seen, store.Seen{ID: l.ID, Epoch: l.Epoch, At: last, Expires: now.Add(t.b.cfg.AnonymousLease)})
 		case !l.asking && (!l.proven || now.Sub(latest(l.since, last)) > t.b.cfg.Silence):
 			doubtful = append(doubtful, l)
 		}
 	}
-	t.mu.Unlock()
-	for _, l := range doubtful {
-		t.doubt(l)
-	}
-	lost, err := t.b.store.Touch(ctx, seen)
-	if err != nil && ctx.Err() == nil {
-		t.b.env.Logger.Warn("who was heard is not on record", "error", err)
-	}
-	for _, id := range lost {
-		t.end(ctx, whose[id], notOurs)
-	}
+	return seen, whose, doubtful
 }
 
 const notOurs = "dropped by the operator, or another broker has it"
@@ -124,16 +153,22 @@ func (t *leases) doubt(l *liveLease) {
 // prove runs the proofs, a bounded number at a time.
 func (t *leases) prove(ctx context.Context, ready func()) error {
 	turns := make(chan struct{}, provers)
+	var asker sync.WaitGroup
+	defer asker.Wait()
 	defer func() {
 		for range provers { // until all are back
 			turns <- struct{}{}
 		}
 	}()
+	asking := make(chan error, 1)
+	asker.Go(func() { asking <- t.asker.Run(ctx) })
 	ready()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-asking:
+			return err // nil when ctx has ended
 		case <-t.doubted:
 		}
 		for l := t.nextDoubt(); l != nil && ctx.Err() == nil; l = t.nextDoubt() {
@@ -166,7 +201,7 @@ func (t *leases) ask(ctx context.Context, l *liveLease) {
 	t.mu.Lock()
 	wait := firstWait << l.asked
 	t.mu.Unlock()
-	found := t.answers(ctx, l, min(wait, longListen))
+	found := t.asks(ctx, l, min(wait, longListen))
 	if ctx.Err() != nil {
 		return
 	}
@@ -180,6 +215,10 @@ func (t *leases) ask(ctx context.Context, l *liveLease) {
 	if found {
 		l.proven, l.since = true, time.Now()
 	}
+	if first {
+		t.dirty[l.Outer] = true
+		t.unproven.remove(l.ID)
+	}
 	lasting := l.resumed && !l.proven && time.Since(l.since) < t.b.cfg.Silence
 	t.mu.Unlock()
 	switch {
@@ -187,7 +226,7 @@ func (t *leases) ask(ctx context.Context, l *liveLease) {
 		time.AfterFunc(max(wait-longListen, 0), func() { t.doubt(l) })
 	case first:
 		t.notify()
-		t.b.env.Logger.Info("tunnel is up", "lease", l.ID, "outer", l.Outer.Addr(), "address", l.Client6)
+		t.b.env.Logger.Info("tunnel is up", "lease", l.ID, "outer", outerText(l.Outer), "address", l.Client6)
 	case !found && !lasting:
 		t.end(ctx, l, "did not show that it is there")
 	}
@@ -195,15 +234,8 @@ func (t *leases) ask(ctx context.Context, l *liveLease) {
 
 // answers reports whether a client answers one echo request in time.
 func (t *leases) answers(ctx context.Context, l *liveLease, in time.Duration) bool {
-	p, err := keepalive.New(keepalive.Config{
-		Interface: t.b.name, Source: l.Server6, To: l.Client6, Interval: in, Timeout: in, Losses: 1, Once: true,
-	})
-	if err != nil {
-		t.b.env.Logger.Warn("a client cannot be asked", "lease", l.ID, "error", err)
-		return false
-	}
-	err = p.Run(ctx)
-	if err != nil && !errors.Is(err, keepalive.ErrDead) {
+	err := t.asker.Ask(ctx, l.Client6, in)
+	if err != nil && !errors.Is(err, keepalive.ErrDead) && ctx.Err() == nil {
 		t.b.env.Logger.Warn("a client cannot be asked", "lease", l.ID, "error", err)
 	}
 	return err == nil && ctx.Err() == nil

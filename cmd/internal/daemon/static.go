@@ -9,6 +9,7 @@
 //	openDevice     the device, its interface made ready
 //	become         wire, MTU, up, addresses, routes, peers: the shape that is planned
 //	openControl    the status socket
+//	openMetrics    the address for Prometheus, if there is to be one
 //	serve          until the context ends
 //
 // A negotiated one (client.go) opens device and control socket first, and becomes
@@ -20,16 +21,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/control"
+	"sixin4/cmd/internal/metrics"
 )
 
 // Env is what the daemon uses of its surroundings.
 type Env struct {
-	Out        io.Writer    // gets the ready line
-	Logger     *slog.Logger // nil discards
-	SocketDirs []string     // for the control socket, the preferred one first
+	Out        io.Writer     // gets the ready line
+	Logger     *slog.Logger  // nil discards
+	SocketDirs []string      // for the control socket, the preferred one first
+	Build      metrics.Build // for those who ask which program this is
 
 	Negotiation // for Connect
 
@@ -54,17 +58,37 @@ func Up(ctx context.Context, cfg config.Config, env Env) (err error) {
 	if err := checkPrivileges(); err != nil {
 		return err
 	}
-	t := &static{tunnel: newTunnel(staticSettings(cfg), env), cfg: cfg, plan: plan}
+	t := newStatic(cfg, plan, env)
 	defer t.close(&err)
 	for _, warning := range plan.Warnings {
 		t.env.Logger.Warn(warning)
 	}
-	for _, step := range []func() error{t.openDevice, t.become, t.openControl} {
+	for _, step := range []func() error{t.checkPrograms, t.openDevice, t.become, t.openControl, t.openMetrics} {
 		if err := step(); err != nil || ctx.Err() != nil {
 			return err
 		}
 	}
-	return serve(ctx, t.tasks(), t.printReady)
+	return serve(ctx, t.tasks(ctx), t.printReady)
+}
+
+// tasks are those of every tunnel, and who asks the far end. When programs are to hear
+// that the tunnel goes down, packets flow until they have.
+func (t *static) tasks(ctx context.Context) []Task {
+	tasks := t.tunnel.tasks()
+	if t.cfg.Keepalive.To.IsValid() {
+		tasks = append(tasks, t.keepaliveTask())
+	}
+	if t.cfg.Probe {
+		tasks = append(tasks, t.probeTask())
+	}
+	if !t.hasPrograms() {
+		return tasks
+	}
+	flow, stop := context.WithCancel(context.WithoutCancel(ctx))
+	for i, other := range tasks {
+		tasks[i] = lasting{other, flow}
+	}
+	return append(tasks, t.programsTask(stop))
 }
 
 // static is a tunnel to peers that a person named.
@@ -74,8 +98,20 @@ type static struct {
 	plan Plan
 }
 
+func newStatic(cfg config.Config, plan Plan, env Env) *static {
+	t := &static{tunnel: newTunnel(staticSettings(cfg), env), cfg: cfg, plan: plan}
+	t.far.to = cfg.Keepalive.To
+	if t.hasPrograms() {
+		t.far.changes = &changes{run: t.runProgram}
+	}
+	return t
+}
+
 func staticSettings(cfg config.Config) settings {
-	return settings{Common: cfg.Common, local: cfg.Local.IsValid(), invalid: cfg.Invalid}
+	return settings{
+		Common: cfg.Common, local: cfg.Local.IsValid(), invalid: cfg.Invalid,
+		follow: !cfg.Local.IsValid() && !slices.ContainsFunc(cfg.Peers, isMapped),
+	}
 }
 
 func (t *static) openDevice() error {
@@ -91,6 +127,7 @@ func (t *static) openControl() error { return t.tunnel.openControl(t.status, nil
 
 func (t *static) status() control.Tunnel {
 	s := t.tunnel.status("static")
+	s.FarEnd = t.farEnd()
 	if !t.cfg.Hub {
 		s.Remote = t.plan.Peers[0].Remote.String()
 	}

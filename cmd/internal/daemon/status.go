@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net/netip"
+	"time"
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/control"
@@ -12,46 +13,70 @@ import (
 // status is the answer of the control socket as far as every tunnel has it. It
 // may be called at any time while the tunnel runs.
 func (t *tunnel) status(mode string) control.Tunnel {
-	now, stats := t.now.Load(), t.stats()
+	now, stats := t.now.Load(), t.totals()
 	s := control.Tunnel{
 		Name:      t.name,
 		Mode:      mode,
-		State:     "up",
 		Wire:      t.wireInUse(),
-		MTU:       int(now.mtu),
+		MTU:       int(t.heldMTU(now.mtu)),
 		Since:     t.since,
 		Tx:        count(stats.Tx),
 		Rx:        count(stats.Rx),
 		Drops:     t.drops(stats),
 		Work:      t.work(stats),
-		Peers:     peers(now, stats),
+		ICMP:      icmpCounts(stats.ICMP),
 		Addresses: texts(now.global()),
 		Prefixes:  texts(now.delegated),
+		Moves:     t.moves.Load(),
 	}
+	s.Peers, s.PeersOmitted, s.OmittedHeard = t.peers(now)
 	if now.local.IsValid() {
 		s.Local = now.local.String()
 	}
-	if trouble := t.trouble.Load(); trouble != nil {
-		s.State, s.Reason = "down", *trouble
+	s.State, s.Reason = t.standing()
+	if why := t.refusal(); why != "" && s.State == "up" {
+		s.State, s.Reason = "down", why
 	}
+	s.PathMTU = t.pathMTU()
 	return s
 }
 
-// wireInUse is how packets leave at present, raw or packet.
+// wireInUse is how packets leave at present, raw, packet or bpf.
 func (t *tunnel) wireInUse() string {
+	if t.now.Load().inUDP() {
+		return wireUDP
+	}
 	if t.hopper == nil {
 		return config.WireRaw
 	}
 	return t.hopper.inUse()
 }
 
-// stats are those of the engine, all zero as long as there is none.
-func (t *tunnel) stats() engine.Stats {
+// totals are those of the engine and the kernel, all zero as long as there is none.
+func (t *tunnel) totals() engine.Stats {
+	if !t.running() {
+		return engine.Stats{}
+	}
+	s := t.engine.Totals()
+	t.short.addTotals(&s)
+	return s
+}
+
+// peerStats is what the engine knows of the peer at an address; false when it has none.
+func (t *tunnel) peerStats(at netip.AddrPort) (engine.PeerStats, bool) {
+	if !t.running() {
+		return engine.PeerStats{}, false
+	}
+	return t.engine.PeerAt(at)
+}
+
+// running reports whether there is an engine.
+func (t *tunnel) running() bool {
 	select {
 	case <-t.begun:
-		return t.engine.Stats()
+		return true
 	default:
-		return engine.Stats{}
+		return false
 	}
 }
 
@@ -68,7 +93,7 @@ func (t *tunnel) work(stats engine.Stats) *control.Work {
 		Split: device.Split, SplitInto: device.SplitInto,
 		Joined: device.Joined, JoinedInto: device.JoinedInto,
 		Merged: wire.Merged, Reassembled: wire.Reassembled,
-		Fragments: stats.Fragments, ICMPErrors: stats.ICMPErrors,
+		Fragments: stats.Fragments, ICMPErrors: stats.ICMPErrors, MSSClamped: stats.Clamped,
 	}
 }
 
@@ -85,23 +110,46 @@ func (t *tunnel) drops(stats engine.Stats) map[string]uint64 {
 	return drops
 }
 
-func peers(now *shape, stats engine.Stats) []control.Peer {
+// mostListed is how many peers a status has: with 20 000 it would be megabytes of text.
+const mostListed = 1000
+
+// peers are those that a status has, how many it has not, and when one of these was heard
+// last.
+func (t *tunnel) peers(now *shape) (list []control.Peer, omitted int, heard time.Time) {
+	if !t.running() {
+		return nil, 0, heard
+	}
 	mtu := make(map[netip.Addr]encap.TunMTU, len(now.peers))
 	for _, p := range now.peers {
 		mtu[p.Remote] = p.MTU
 	}
-	peers := make([]control.Peer, 0, len(stats.Peers))
-	for _, p := range stats.Peers {
-		peers = append(peers, control.Peer{
-			Remote:    p.Remote.String(),
+	for p := range t.engine.Peers() {
+		if len(list) == mostListed {
+			omitted++
+			if p.LastHeard.After(heard) {
+				heard = p.LastHeard
+			}
+			continue
+		}
+		if !now.hub {
+			t.short.addPeer(&p)
+		}
+		way, known := mtu[p.Remote]
+		if !known || way == 0 {
+			way = now.mtu
+		}
+		list = append(list, control.Peer{
+			Remote:    now.nameOf(p.Remote, p.Port),
 			Prefixes:  texts(p.Prefixes),
-			MTU:       int(min(mtu[p.Remote], now.mtu)),
+			MTU:       int(t.learntMTU(p.Remote, t.heldMTU(min(way, now.mtu)))),
+			PathMTU:   int(p.PathMTU),
+			Reason:    refused(p),
 			LastHeard: p.LastHeard,
 			Tx:        count(p.Tx),
 			Rx:        count(p.Rx),
 		})
 	}
-	return peers
+	return list, omitted, heard
 }
 
 func texts(prefixes []netip.Prefix) []string {

@@ -9,12 +9,21 @@ import (
 
 // makeEngine makes the engine with one outbound lane for each queue of the device.
 func (t *tunnel) makeEngine(s shape, table *engine.Table) (err error) {
+	back, err := t.wire.NewWriter()
+	if err != nil {
+		return wireError(t.set, err)
+	}
 	cfg := engine.Config{
-		Inbound: engine.Lane{In: t.wire.Reader(), Out: t.device.NewWriter()},
+		Inbound: engine.Lane{In: t.wire.Reader(), Out: t.device.NewWriter(), Back: back},
 		MTU:     s.mtu,
 		WireMTU: s.wireMTU,
 		Source:  s.source(),
-		Logger:  t.env.Logger,
+
+		ClampMSS: engine.Clamp(t.set.ClampMSS),
+		Relay:    t.device.NewWriter(),
+		Behind:   t.behind,
+		Heard:    t.carriedFrom,
+		Logger:   t.env.Logger,
 	}
 	for i := range t.device.Queues() {
 		out, err := t.wire.NewWriter()
@@ -25,22 +34,51 @@ func (t *tunnel) makeEngine(s shape, table *engine.Table) (err error) {
 			In: t.device.Reader(i), Out: out, Back: t.device.NewWriter(),
 		})
 	}
+	if err := t.addUDP(&cfg); err != nil {
+		return wireError(t.set, err)
+	}
 	t.engine, err = engine.New(cfg, table)
 	return err
 }
 
-// newTable makes a peer table that lets no packet in from ours.
+// newTable makes a peer table that lets no packet in from ours. Those of a hub come
+// later, by changePeers, so that one that cannot be does not keep the others out.
 func (t *tunnel) newTable(s shape, ours []netip.Prefix) (*engine.Table, error) {
-	cfg := engine.TableConfig{Ours: ours, Hub: s.hub, Self: s.source()}
-	for _, p := range s.peers {
-		cfg.Peers = append(cfg.Peers, engine.Peer{
+	cfg := engine.TableConfig{Ours: ours, Hub: s.hub, Self: s.source(), Blocked: t.set.blocked}
+	if !s.hub {
+		cfg.Peers = t.enginePeers(s, s.peers)
+	}
+	return engine.NewTable(cfg)
+}
+
+func (t *tunnel) enginePeers(s shape, planned []PlannedPeer) []engine.Peer {
+	peers := make([]engine.Peer, len(planned))
+	for i, p := range planned {
+		peers[i] = engine.Peer{
 			Remote:   p.Remote,
+			Map:      p.mapping,
 			Prefixes: p.Prefixes,
 			Outer:    t.outer(s.local, p.Remote),
 			Unproven: p.unproven,
-		})
+			Rate:     t.set.rate,
+		}
+		if s.hub { // elsewhere the wire knows the port
+			peers[i].Port = p.port
+		}
 	}
-	return engine.NewTable(cfg)
+	return peers
+}
+
+// changePeers takes peers of a hub out and puts others in, and says which cannot be. Of
+// all that there are then the shape knows only few.
+func (t *tunnel) changePeers(without []netip.AddrPort, with, few []PlannedPeer) []engine.Refusal {
+	t.change.Lock()
+	defer t.change.Unlock()
+	next := *t.now.Load()
+	refused := t.engine.ChangeAt(without, t.enginePeers(next, with))
+	next.peers = few
+	t.now.Store(&next)
+	return refused
 }
 
 // outer describes the outer header to one peer. A fixed MTU is RFC 4213's static

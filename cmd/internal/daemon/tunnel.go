@@ -16,6 +16,7 @@ import (
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/control"
+	"sixin4/cmd/internal/metrics"
 	"sixin4/encap"
 	"sixin4/encap/engine"
 	"sixin4/encap/wire"
@@ -27,7 +28,11 @@ import (
 type settings struct {
 	config.Common
 	local   bool                                      // the local address was given
+	follow  bool                                      // move by oneself when the local address changes
 	invalid func(key config.Key, reason string) error // blames a value
+
+	rate    int64        // of each peer of a hub, bits a second each way; 0: no limit
+	blocked engine.Ports // where peers may not send to
 }
 
 // tunnel is a device with its interface, an engine, and a wire that can be
@@ -42,23 +47,34 @@ type tunnel struct {
 	since  time.Time
 	undo   ifcfg.Stack
 
-	wire   *wire.Switch
-	conn   atomic.Pointer[wire.Conn] // in the switch; nil when none is, or of another kind
-	device *tun.Device
-	iface  *ifcfg.Interface
-	engine *engine.Engine
-	server *control.Server
-	hopper *follower     // chooses between the sockets of the wire; nil when there is no choice
-	begun  chan struct{} // closed once there is an engine
+	wire    *wire.Switch
+	conn    atomic.Pointer[wire.Conn] // in the switch; nil when none is, or of another kind
+	device  *tun.Device
+	iface   *ifcfg.Interface
+	engine  *engine.Engine
+	server  *control.Server
+	metrics *metrics.Server // nil when nobody asked for it
+	hopper  *follower       // chooses between the sockets of the wire; nil when there is no choice
+	short   *shortcut       // past the engine; nil when that is not wanted
+	beside  lanes           // of a hub, for IPv6 in UDP beside protocol 41
+
+	stranger func(engine.Stranger) // hears of packets from where no peer is; nil: nobody does
+	begun    chan struct{}         // closed once there is an engine
 
 	change sync.Mutex // held while the tunnel is made to look otherwise
 	now    atomic.Pointer[shape]
-	bound  netip.Addr // the local address of the wire
-	worn   worn       // what the interface has by our doing
-	claims claims     // to the pairs of outer addresses
-	seen   seen       // by the watch task
+	bound  ends                                // of the wire
+	worn   worn                                // what the interface has by our doing
+	claims claims                              // to the pairs of outer addresses
+	seen   seen                                // by the watch task
+	own    atomic.Pointer[map[netip.Addr]bool] // this host's IPv4 addresses, for a hub; nil: not known
 
 	trouble atomic.Pointer[string] // why packets cannot flow at present, nil when they can
+
+	reshaped bell          // rings when there is another shape
+	moves    atomic.Uint64 // to other local addresses, by itself
+	far      far           // what is known of the far end by asking it
+	probed   probed        // what is known of the way to it
 }
 
 func newTunnel(set settings, env Env) *tunnel {
@@ -67,6 +83,7 @@ func newTunnel(set settings, env Env) *tunnel {
 	}
 	t := &tunnel{set: set, env: env, wire: wire.NewSwitch(), begun: make(chan struct{}), since: time.Now(), claims: make(claims)}
 	t.now.Store(&shape{})
+	t.short = t.newShortcut()
 	if set.Wire != config.WireRaw {
 		t.hopper = t.newFollower()
 	}
@@ -107,7 +124,10 @@ func (t *tunnel) openDevice(mtu encap.TunMTU) (err error) {
 	t.undo.Push(t.device.Close)
 	t.undo.Push(t.worn.takeOff)
 	t.logDevice()
-	return t.prepare()
+	if err := t.prepare(); err != nil {
+		return err
+	}
+	return t.demandShortcut()
 }
 
 func (t *tunnel) logDevice() {
@@ -145,9 +165,16 @@ func (t *tunnel) noAutoConfig() (ifcfg.Undo, error) {
 // become makes the tunnel look like next: the wire, the interface, the peers. What
 // stays the same stays untouched, so that connections through it live on. When
 // something fails, the tunnel looks as before.
-func (t *tunnel) become(next shape) (err error) {
+func (t *tunnel) become(next shape) error {
 	t.change.Lock()
 	defer t.change.Unlock()
+	return t.reshape(next)
+}
+
+// reshape is become for those who hold t.change.
+func (t *tunnel) reshape(next shape) (err error) {
+	t.short.withdraw()
+	defer t.short.withdraw() // once more, for who has begun to look meanwhile
 	var fresh ifcfg.Stack
 	defer func() {
 		if err != nil {
@@ -172,33 +199,21 @@ func (t *tunnel) become(next shape) (err error) {
 		if err := t.wire.Set(link); err != nil {
 			return err
 		}
-		t.bound = next.local
-		t.conn.Store(link)
+		conn, _ := link.(*wire.Conn)
+		t.bound = t.ends(next)
+		t.conn.Store(conn)
 	}
 	t.worn.add(put)
 	t.now.Store(&next)
+	t.tellEngine(&next)
+	t.reshaped.ring()
 	t.noteTrouble("")
 	if !next.hub {
-		t.claims.become(next, func(message string) { t.env.Logger.Warn(message, "name", t.name) })
+		t.claims.become(next.claimed(), func(message string) { t.env.Logger.Warn(message, "name", t.name) })
 	}
 	if err := t.worn.keepOnly(next); err != nil { // too late to go back
 		t.env.Logger.Warn("something of the tunnel before is left", "name", t.name, "error", err)
 	}
-	return nil
-}
-
-// setPeers replaces the peers of a hub, and nothing else.
-func (t *tunnel) setPeers(peers []PlannedPeer) error {
-	t.change.Lock()
-	defer t.change.Unlock()
-	next := *t.now.Load()
-	next.peers = peers
-	table, err := t.newTable(next, t.seen.ours)
-	if err != nil {
-		return err
-	}
-	t.engine.SetTable(table)
-	t.now.Store(&next)
 	return nil
 }
 
@@ -218,23 +233,28 @@ func (t *tunnel) retreat(before shape) error {
 func (t *tunnel) strip() error {
 	t.change.Lock()
 	defer t.change.Unlock()
+	t.short.withdraw()
 	t.now.Store(&shape{})
 	t.conn.Store(nil)
-	t.bound = netip.Addr{}
+	t.bound = ends{}
 	return errors.Join(t.worn.takeOff(), t.wire.Set(nil))
 }
 
 // openWire opens what next needs of the network, or returns nil when what there
 // is will do.
-func (t *tunnel) openWire(next shape, fresh *ifcfg.Stack) (*wire.Conn, error) {
-	if next.local == t.bound {
+func (t *tunnel) openWire(next shape, fresh *ifcfg.Stack) (wire.Link, error) {
+	if t.ends(next) == t.bound {
 		return nil, nil
 	}
+	if next.inUDP() {
+		return t.openCarried(next, fresh)
+	}
 	link, err := wire.Listen(wire.Config{
-		Local:   next.local,
-		LinkMTU: next.linkMTU,
-		Direct:  t.set.Wire != config.WireRaw,
-		Logger:  t.env.Logger,
+		Local:     next.local,
+		Interface: t.set.Bind,
+		LinkMTU:   next.linkMTU,
+		Direct:    t.set.Wire != config.WireRaw,
+		Logger:    t.env.Logger,
 	})
 	if err != nil {
 		return nil, wireError(t.set, err)
@@ -312,7 +332,7 @@ func (t *tunnel) checkRoutes(next shape) error {
 		return nil
 	}
 	for _, p := range next.peers {
-		route, err := t.env.host().RouteTo(p.Remote)
+		route, err := t.routeTo(p.way())
 		if err == nil && route.Index == t.iface.Index {
 			return p.blame(t.selfRoute(p))
 		}
@@ -322,7 +342,7 @@ func (t *tunnel) checkRoutes(next shape) error {
 
 func (t *tunnel) selfRoute(p PlannedPeer) string {
 	return fmt.Sprintf("is routed into its own tunnel %s; it needs a route over another interface (ip route get %s shows it)",
-		t.name, p.Remote)
+		t.name, p.way())
 }
 
 // openControl opens the control socket. drain is a broker's, nil otherwise.
@@ -342,11 +362,12 @@ func (t *tunnel) openControl(status func() control.Tunnel, drain func(on bool)) 
 
 // tasks are what every tunnel runs.
 func (t *tunnel) tasks() []Task {
-	tasks := []Task{
+	tasks := append([]Task{
 		newTask("engine", t.runEngine),
 		newTask("control", t.serveControl),
 		newTask("watch", t.watch),
-	}
+		newTask("icmp", t.listenICMP),
+	}, t.metricsTask()...)
 	if t.hopper != nil {
 		tasks = append(tasks, newTask("hops", t.hopper.run))
 	}

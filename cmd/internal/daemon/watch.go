@@ -37,6 +37,10 @@ func (t *tunnel) refresh() {
 	if !now.local.IsValid() {
 		return // no lease
 	}
+	if now.hub {
+		t.listOwn()
+	}
+	now = t.relocate(now)
 	if err := t.refreshTable(now); err != nil {
 		t.env.Logger.Warn("peer table not renewed", "error", err)
 	}
@@ -55,21 +59,42 @@ func (t *tunnel) refreshTable(now *shape) error {
 	if err != nil || slices.Equal(ours, t.seen.ours) {
 		return err
 	}
-	table, err := t.newTable(*now, ours)
-	if err != nil {
-		return err
-	}
+	t.short.withdraw()
 	t.seen.ours = ours
-	t.engine.SetTable(table)
+	t.engine.SetOurs(ours)
 	t.env.Logger.Debug("ingress filter renewed", "prefixes", len(ours))
 	return nil
+}
+
+// listOwn notes this host's IPv4 addresses, which every client's is compared with.
+func (t *tunnel) listOwn() {
+	list, err := t.env.host().Addresses()
+	if err != nil {
+		t.env.Logger.Warn("own addresses not known", "error", err)
+		t.own.Store(nil)
+		return
+	}
+	own := make(map[netip.Addr]bool, len(list))
+	for _, a := range list {
+		own[a] = true
+	}
+	t.own.Store(&own)
+}
+
+// isOwn reports whether an address is one of this host.
+func (t *tunnel) isOwn(a netip.Addr) (bool, error) {
+	if own := t.own.Load(); own != nil {
+		return (*own)[a], nil
+	}
+	return t.env.host().HasAddress(a) // not listed yet
 }
 
 // look asks how each peer is reached now. It returns the smallest MTU, 0 when no
 // peer can be reached, and why the first one cannot when none can.
 func (t *tunnel) look(now *shape) (least encap.WireMTU, trouble string) {
-	if now.hub {
-		return 0, ""
+	if now.hub { // whose clients are anywhere
+		mtu, _ := t.wayOut()
+		return mtu, ""
 	}
 	for _, p := range now.peers {
 		mtu, err := t.wayTo(p)
@@ -86,13 +111,28 @@ func (t *tunnel) look(now *shape) (least encap.WireMTU, trouble string) {
 	return least, trouble
 }
 
+// wayOut returns the MTU of the default route and of its link, 0 when there is none.
+func (t *tunnel) wayOut() (way encap.WireMTU, link int) {
+	route, err := t.routeTo(anywhere)
+	if err != nil || route.Local || t.iface != nil && route.Index == t.iface.Index {
+		return 0, 0
+	}
+	if t.beside.udp != nil {
+		return besideUDP(encap.WireMTU(route.MTU)), route.LinkMTU
+	}
+	return encap.WireMTU(route.FixedMTU()), route.LinkMTU
+}
+
 // wayTo returns the MTU of the way to p, or why there is none.
 func (t *tunnel) wayTo(p PlannedPeer) (encap.WireMTU, error) {
-	route, err := t.env.host().RouteTo(p.Remote)
+	route, err := t.routeTo(p.way())
 	if err == nil && route.Index == t.iface.Index {
-		err = fmt.Errorf("peer %s %s", p.Remote, t.selfRoute(p))
+		err = fmt.Errorf("peer %s %s", p, t.selfRoute(p))
 	}
-	return encap.WireMTU(route.MTU), err
+	if p.port != 0 {
+		return insideUDP(encap.WireMTU(route.MTU)), err
+	}
+	return encap.WireMTU(route.FixedMTU()), err
 }
 
 // repair gives the interface back what it has lost: when it goes down, the kernel
@@ -137,22 +177,28 @@ func (t *tunnel) noteTrouble(trouble string) {
 		return
 	}
 	t.seen.trouble = trouble
+	defer t.judge()
 	if trouble == "" {
 		t.trouble.Store(nil)
 		t.env.Logger.Info("peer can be reached again", "name", t.name)
 		return
 	}
 	t.trouble.Store(&trouble)
+	t.short.withdraw() // else the kernel counts what gets nowhere
 	t.env.Logger.Warn("peer cannot be reached", "name", t.name, "reason", trouble)
 }
 
 // followMTU gives the engine, and an interface with automatic MTU, what the way
 // to the peers carries now. The kernel then tells senders.
 func (t *tunnel) followMTU(now *shape, wire encap.WireMTU) {
+	t.short.withdraw()
 	next := *now
 	next.wireMTU, next.mtu = wire, t.autoMTU(wire, now.limit)
 	next.peers = slices.Clone(now.peers)
 	for i, p := range next.peers {
+		if now.hub {
+			break // they have what the hub has
+		}
 		if way, err := t.wayTo(p); err == nil {
 			next.peers[i].MTU = t.autoMTU(way, now.limit)
 		}
@@ -163,6 +209,7 @@ func (t *tunnel) followMTU(now *shape, wire encap.WireMTU) {
 	}
 	t.seen.wireMTU = wire
 	t.now.Store(&next)
+	t.reshaped.ring()
 	t.env.Logger.Info("the MTU follows the way to the peer", "name", t.name, "mtu", int(next.mtu), "link-mtu", int(wire))
 }
 

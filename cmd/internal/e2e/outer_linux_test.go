@@ -31,11 +31,19 @@ func TestOuterHeader(t *testing.T) {
 		{"ttl fixed", encap.Outer{TTL: 200}, 0, 17, 0, 200, true},
 		{"static MTU: DF clear", encap.Outer{ClearDF: true}, 0, 64, 0, 64, false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		header := func(t *testing.T, kernel bool) {
 			top := pair(t)
 			ea, eb := ends(top)
 			ea.outer = c.outer
 			a, b := tunnel(t, ea), tunnel(t, eb)
+			if kernel {
+				path := shortcut(t, top, a)
+				defer func() {
+					if s := carried(t, path); s.Tx.Packets != 5 {
+						t.Errorf("the kernel carried %d of 5 packets", s.Tx.Packets)
+					}
+				}()
+			}
 			tap, inside := listenOn(t, top.B, top.LinkB, 0x0800), listenOn(t, top.B, device, 0x86dd)
 			from, to := udp(t, a.ns, innerA, 1000), udp(t, b.ns, innerB, 2000)
 			option(t, from, unix.IPV6_TCLASS, int(c.class))
@@ -62,6 +70,8 @@ func TestOuterHeader(t *testing.T) {
 					}
 				}
 			}
-		})
+		}
+		t.Run(c.name, func(t *testing.T) { header(t, false) })
+		t.Run(c.name+", by the kernel", func(t *testing.T) { header(t, true) })
 	}
 }

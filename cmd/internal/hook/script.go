@@ -31,11 +31,12 @@ const (
 	drainTime = 500 * time.Millisecond
 )
 
-// Script is a file for the shell, or a command line of the user's. Exactly one of Path
-// and Command is set. The zero value of everything else will do.
+// Script is a file for the shell, a command line of the user's, or a program that no
+// shell has to do with. Exactly one of Path, Command and Program is set. The zero value of everything else will do.
 type Script struct {
 	Path    string        // absolute, of a regular file that not everybody may write; need not be executable
 	Command string        // for sh -c, from the user and nobody else
+	Program []string      // an absolute path and its arguments
 	Dir     string        // working directory; "" means /
 	Timeout time.Duration // 0 means 60 s
 	Env     []string      // NAME=value, added to PATH, HOME and LANG=C; the variables of Run come behind it
@@ -77,6 +78,9 @@ func (s Script) Run(ctx context.Context, vars []Variable) error {
 }
 
 func (s Script) name() string {
+	if len(s.Program) > 0 {
+		return "program " + s.Program[0]
+	}
 	if s.Path == "" {
 		return fmt.Sprintf("command %.64q", s.Command)
 	}
@@ -98,7 +102,7 @@ func (s Script) run(ctx context.Context, vars []Variable) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout,
 		fmt.Errorf("stopped after %v: %w", timeout, context.DeadlineExceeded))
 	defer cancel()
-	cmd := exec.Command(shell, args...)
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir = cmp.Or(s.Dir, "/")
 	cmd.Env = s.environment(vars)
 	if cmd.SysProcAttr, err = ownGroup(); err != nil {
@@ -107,19 +111,25 @@ func (s Script) run(ctx context.Context, vars []Variable) error {
 	return s.runReading(ctx, cmd)
 }
 
-// args are the arguments of the shell.
+// args are what is run, and its arguments: those of the shell, mostly.
 func (s Script) args() ([]string, error) {
 	switch {
-	case s.Path == "" && s.Command == "":
+	case s.Path == "" && s.Command == "" && len(s.Program) == 0:
 		return nil, errors.New("empty")
+	case len(s.Program) > 0 && s.Path+s.Command != "":
+		return nil, errors.New("both a program and something for the shell")
+	case len(s.Program) > 0 && !filepath.IsAbs(s.Program[0]):
+		return nil, errors.New("not an absolute path")
+	case len(s.Program) > 0:
+		return s.Program, nil
 	case s.Path == "":
-		return []string{"-c", s.Command}, nil
+		return []string{shell, "-c", s.Command}, nil
 	case s.Command != "":
 		return nil, errors.New("both a file and a command")
 	case !filepath.IsAbs(s.Path): // one that begins with a minus would be an option
 		return nil, errors.New("not an absolute path")
 	}
-	return []string{s.Path}, checkFile(s.Path)
+	return []string{shell, s.Path}, checkFile(s.Path)
 }
 
 // checkFile refuses a script that the shell could not read, or that anybody may have

@@ -75,6 +75,24 @@ func TestCommand(t *testing.T) {
 }
 
 // TestNothingRuns: whatever is wrong, the script leaves no trace.
+// TestProgram: what a shell would change comes as it is.
+func TestProgram(t *testing.T) {
+	env, err := exec.LookPath("env")
+	if err != nil {
+		t.Skip("needs env")
+	}
+	lines := []string{}
+	s := Script{Program: []string{env, "printf", "%s\\n", "$HOME * `x`"}, Output: func(s string) { lines = append(lines, s) }}
+	if err := s.Run(t.Context(), variables(t)); err != nil || !slices.Equal(lines, []string{"$HOME * `x`"}) {
+		t.Errorf("%q, %v", lines, err)
+	}
+	lines = nil
+	s.Program = []string{env}
+	if err := s.Run(t.Context(), variables(t)); err != nil || !slices.Contains(lines, "TSP_OPERATION=TSP_TUNNEL_CREATION") {
+		t.Errorf("%q, %v", lines, err)
+	}
+}
+
 func TestNothingRuns(t *testing.T) {
 	dir := t.TempDir()
 	trace := filepath.Join(dir, "trace")
@@ -105,6 +123,8 @@ func TestNothingRuns(t *testing.T) {
 		{"named pipe", t.Context(), Script{Path: pipe}, nil, "script " + pipe + ": not a regular file"},
 		{"relative", t.Context(), Script{Path: "-c"}, nil, "script -c: not an absolute path"},
 		{"nothing", t.Context(), Script{}, nil, `command "": empty`},
+		{"a program and a command", t.Context(), Script{Program: []string{"/bin/true"}, Command: "true"}, nil, "program /bin/true: both a program and something for the shell"},
+		{"a program somewhere", t.Context(), Script{Program: []string{"true"}}, nil, "program true: not an absolute path"},
 		{"both", t.Context(), Script{Path: good, Command: "true"}, nil, "script " + good + ": both a file and a command"},
 		{"bad value", t.Context(), Script{Path: good}, bad, "script " + good + ": " + bad[0].Check().Error()},
 		{"bad value for a command", t.Context(), Command("touch " + trace), bad, ": " + bad[0].Check().Error()},

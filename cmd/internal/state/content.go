@@ -56,13 +56,21 @@ func (o owner) elsewhere(now owner) bool {
 }
 
 func (r Record) check() error {
+	kinds := 0
+	for _, there := range []bool{r.Script != nil, r.Route != nil, r.Sysctl != nil} {
+		if there {
+			kinds++
+		}
+	}
 	switch {
-	case (r.Script == nil) == (r.Route == nil):
-		return errors.New("record: neither a script nor a route, or both")
+	case kinds != 1:
+		return errors.New("record: neither a script nor a route nor a sysctl, or several")
 	case r.Script != nil:
 		return r.Script.check()
+	case r.Route != nil:
+		return r.Route.check()
 	}
-	return r.Route.check()
+	return r.Sysctl.check()
 }
 
 func (s Script) check() error {
@@ -95,6 +103,15 @@ func (r Route) check() error {
 		return fmt.Errorf("route record: type %.64q", r.Type)
 	case !p.IsValid() || !p.Addr().Is6() || p.Addr().Is4In6() || p != p.Masked() || p.Bits() == 0:
 		return fmt.Errorf("route record: prefix %v", p)
+	}
+	return nil
+}
+
+func (s Sysctl) check() error {
+	for _, path := range append([]string{s.Path}, s.Keep...) {
+		if !strings.HasPrefix(filepath.Clean(path), "net/") || !filepath.IsLocal(path) || len(path) > maxText || strings.ContainsRune(path, 0) {
+			return fmt.Errorf("sysctl record: path %.64q", path)
+		}
 	}
 	return nil
 }

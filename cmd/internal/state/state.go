@@ -1,6 +1,6 @@
 // Package state remembers what a tunnel did to the host that outlives the process
 // when that is killed by SIGKILL, so that the next start can undo it: what a script
-// or hook set up, and routes that belong to no interface. What belongs to the tunnel's
+// or hook set up, routes that belong to no interface, and sysctls. What belongs to the tunnel's
 // interface goes with it by itself and is never here.
 //
 // The file NAME.state stands beside the tunnel's control socket, exists only while
@@ -39,6 +39,7 @@ const Unreachable = "unreachable"
 type Record struct {
 	Script *Script `json:"script,omitempty"`
 	Route  *Route  `json:"route,omitempty"`
+	Sysctl *Sysctl `json:"sysctl,omitempty"`
 }
 
 // Script is a script or command that undoes what another has done.
@@ -59,6 +60,17 @@ func (s Script) Hook() hook.Script {
 type Route struct {
 	Prefix netip.Prefix `json:"prefix"` // IPv6, without host bits
 	Type   string       `json:"type"`   // Unreachable
+}
+
+// Sysctl is a number in the kernel to set back, see package sysctl of the kernel's
+// documentation.
+type Sysctl struct {
+	Path string `json:"path"` // below /proc/sys: net/ and more
+	Was  uint32 `json:"was"`
+	Set  uint32 `json:"set"` // another by now is somebody else's, and stays
+	// Keep are the paths of those that the kernel changes along with Path, and that were
+	// Set before already: they get that again.
+	Keep []string `json:"keep,omitempty"`
 }
 
 // Token stands for a record of a File.

@@ -15,7 +15,7 @@ import (
 )
 
 // missing are the kernel features whose absence may skip a test.
-var missing = []string{"kernel feature: sit"}
+var missing = []string{"kernel feature: sit", "kernel feature: TCX"}
 
 // event is one line of go test -json (go doc test2json).
 type event struct {

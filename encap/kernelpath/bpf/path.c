@@ -18,6 +18,7 @@ enum {
 	IPV6_LEN = 40,
 	L4_LEN = 8, // what is looked at of every upper layer header
 	MOST_TOTAL = 65535,
+	MOST_UNCUT = 15000, // the kernel lets no program make a packet longer than 16 KiB, which is not to be cut
 	PROTO_TCP = 6,
 	PROTO_UDP = 17,
 	PROTO_IPV6 = 41,
@@ -222,6 +223,8 @@ SEC("tcx/egress") int sixin4_out(struct __sk_buff *skb)
 	n = segments(skb, len, headers);
 	if (n > 1)
 		longest = headers + skb->gso_size;
+	else if (len > MOST_UNCUT)
+		return TCX_NEXT;
 	if (longest > flow.mtu)
 		return TCX_NEXT;
 

@@ -68,6 +68,9 @@ func people() *accounts {
 func verifier(t testing.TB, a Accounts, l Limits) *Verifier {
 	t.Helper()
 	l.Iterations = testIterations
+	if l.LookupTime == 0 {
+		l.LookupTime = -1
+	}
 	v, err := New(Config{Accounts: a, Realm: testRealm, Limits: l})
 	if err != nil {
 		t.Fatal(err)

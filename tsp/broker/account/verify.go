@@ -40,6 +40,11 @@ type Limits struct {
 	// one each 20 s, and 60 at once and one each 2 s.
 	Failures, FailuresPerSource Rate
 
+	// LookupTime is the unit in which it takes time to look an account up, so that the
+	// time does not show whether there is one: much more than it takes to read one. 0
+	// means 5 ms, below 0 none.
+	LookupTime time.Duration
+
 	// Remembered is how many sources, and pairs of account and source, are known at a
 	// time; 0 means 65536.
 	Remembered int
@@ -52,6 +57,7 @@ func (l Limits) withDefaults() Limits {
 	l.WaitingPerSource = orDefault(l.WaitingPerSource, 4)
 	l.Failures = orDefault(l.Failures, Rate{PerSecond: 1. / 20, Burst: 10})
 	l.FailuresPerSource = orDefault(l.FailuresPerSource, Rate{PerSecond: 1. / 2, Burst: 60})
+	l.LookupTime = orDefault(l.LookupTime, 5*time.Millisecond)
 	l.Remembered = orDefault(l.Remembered, 65536)
 	return l
 }
@@ -90,6 +96,8 @@ type Verifier struct {
 
 	// derive reports whether a password has the keys; tests count its calls.
 	derive func(password string, keys sasl.ScramKeys) bool
+	// wait waits precisely; tests have another clock.
+	wait func(ctx context.Context, d time.Duration)
 }
 
 // attempt is what failures are counted by. What may have been sent by somebody else in
@@ -123,6 +131,7 @@ func New(c Config) (*Verifier, error) {
 		failures: bucket.New[attempt](c.Limits.Failures, c.Limits.Remembered),
 		sources:  bucket.New[attempt](c.Limits.FailuresPerSource, c.Limits.Remembered),
 		derive:   derive,
+		wait:     new(pauses).wait,
 	}, nil
 }
 
@@ -276,7 +285,19 @@ func (l *Login) keys() sasl.ScramKeys {
 	return l.v.decoy(l.name)
 }
 
+// even waits until a whole number of LookupTime has passed since start, so that the time
+// does not show whether there is such an account. PLAIN does without: there it is lost
+// in the time that a password takes.
+func (l *Login) even(start time.Time) {
+	unit := l.v.config.Limits.LookupTime
+	if unit <= 0 {
+		return
+	}
+	l.v.wait(l.ctx, unit-time.Since(start)%unit)
+}
+
 func (l *Login) scram(name string) (sasl.ScramKeys, bool) {
+	defer l.even(time.Now())
 	l.find(name)
 	return l.keys(), true
 }
@@ -287,8 +308,9 @@ func (l *Login) digest(name string) (d sasl.Digest, ok bool) {
 		l.failure = ErrBusy
 		return d, false
 	}
+	defer l.even(time.Now())
 	if l.find(name); l.user == nil || l.user.Digest == nil {
-		return d, false
+		return l.v.decoyDigest(name), true // made before the pause, and nobody has its password
 	}
 	return *l.user.Digest, true
 }
@@ -320,15 +342,22 @@ func derive(password string, keys sasl.ScramKeys) bool {
 
 // decoy are keys that no password has, the same ones for a name every time.
 func (v *Verifier) decoy(name string) sasl.ScramKeys {
-	sum := func(what string) []byte {
-		mac := hmac.New(sha256.New, v.config.Secret)
-		mac.Write([]byte(what + name))
-		return mac.Sum(nil)
-	}
 	return sasl.ScramKeys{
-		Salt: sum("salt:")[:16], Iterations: v.config.Limits.Iterations,
-		StoredKey: sum("stored:"), ServerKey: sum("server:"),
+		Salt: v.sum("salt:" + name)[:16], Iterations: v.config.Limits.Iterations,
+		StoredKey: v.sum("stored:" + name), ServerKey: v.sum("server:" + name),
 	}
+}
+
+// decoyDigest is the same for DIGEST-MD5.
+func (v *Verifier) decoyDigest(name string) sasl.Digest {
+	return sasl.Digest(v.sum("digest:" + name)[:16])
+}
+
+// sum is what nobody without the secret can know.
+func (v *Verifier) sum(of string) []byte {
+	mac := hmac.New(sha256.New, v.config.Secret)
+	mac.Write([]byte(of))
+	return mac.Sum(nil)
 }
 
 // attempts are what a failure counts for.

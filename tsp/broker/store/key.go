@@ -52,6 +52,15 @@ func OpenKey(path string) (*Key, error) {
 	return readKey(path)
 }
 
+// MakeKey makes the key in a new file, for the owner only. The error wraps fs.ErrExist
+// when there is such a file.
+func MakeKey(path string) (*Key, error) {
+	if err := makeKey(path); err != nil {
+		return nil, fmt.Errorf("make key file: %w", err)
+	}
+	return readKey(path)
+}
+
 func readKey(path string) (*Key, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -70,6 +70,9 @@ type User struct {
 	MaxTunnels int      // at the same time; 0 means 1
 	Disabled   bool
 	Created    time.Time // AddUser sets it
+
+	Email    string // in lower case, at most 254 bytes; empty when it is not known
+	Operator bool   // may see and change what is others', in the web pages
 }
 
 // State is what a lease is used for at the moment.
@@ -177,6 +180,9 @@ type Usage struct {
 // Store keeps users and leases. All methods may be called by several goroutines, and
 // several processes may have the same store open. Errors wrap the package's causes.
 type Store interface {
+	Signups
+	Finder
+
 	// AddUser adds a user and returns it with ID and Created. ErrExists when the name
 	// is taken.
 	AddUser(ctx context.Context, u User) (User, error)
@@ -216,7 +222,11 @@ type Store interface {
 	Lease(ctx context.Context, id string) (Lease, error)
 	// Leases are all leases by ID, those of quarantine too. It reads as Users does.
 	Leases(ctx context.Context) iter.Seq2[Lease, error]
-	// Live are the leases that a node carries: what a broker starts again with.
+	// CountLeases says how many there are in each state, as the database has it; states
+	// of none are absent. It costs little enough to be called every few seconds.
+	CountLeases(ctx context.Context) (map[State]int, error)
+	// Live are the leases that a node carries: what a broker starts again with. With the
+	// node "" they are those of all nodes.
 	Live(ctx context.Context, node string) ([]Lease, error)
 	// ExpireBefore does what is due: leases that expire before t go to quarantine, or
 	// are gone when they were never up; those whose quarantine ends before t are free.
@@ -227,6 +237,10 @@ type Store interface {
 	Log(ctx context.Context, q Query) iter.Seq2[Entry, error]
 	// ForgetLog removes all entries before t, as the law may want, and says how many.
 	ForgetLog(ctx context.Context, t time.Time) (int, error)
+	// ReplaceKey has what is encrypted be so with another key from now on, and returns
+	// the names of the users whose Digest the old one does not open, which is gone then;
+	// old is nil when it is lost. What has been opened with a key must be opened anew.
+	ReplaceKey(ctx context.Context, old, new *Key) (lost []string, err error)
 	// Usage is the state of the pool, as far as this process knows.
 	Usage() Usage
 	// Close waits for what is being written. The methods return os.ErrClosed from then on.

@@ -363,4 +363,7 @@ func testLive(e *env) {
 	got, err := e.open(cfg).Live(ctx, "n1")
 	e.must(err)
 	e.equal("live", got, want)
+	if all, err := s.Live(ctx, ""); err != nil || len(all) != 3 {
+		e.Errorf("of all nodes: %+v, %v; want three", all, err)
+	}
 }

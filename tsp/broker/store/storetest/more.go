@@ -286,6 +286,8 @@ func testClosed(e *env) {
 	e.fails(err, os.ErrClosed)
 	_, err = s.Live(ctx, "n1")
 	e.fails(err, os.ErrClosed)
+	_, err = s.CountLeases(ctx)
+	e.fails(err, os.ErrClosed)
 	for _, err := range s.Users(ctx) {
 		e.fails(err, os.ErrClosed)
 	}

@@ -27,6 +27,7 @@ func Run(t *testing.T, backend func(t testing.TB) Opener) {
 		"many users":               testManyUsers,
 		"user refused":             testUserRefused,
 		"digest":                   testDigest,
+		"replace key":              testReplaceKey,
 		"first lease":              testFirstLease,
 		"permanent lease":          testPermanent,
 		"prefix later":             testPrefixLater,
@@ -39,6 +40,7 @@ func Run(t *testing.T, backend func(t testing.TB) Opener) {
 		"fencing":                  testFencing,
 		"touch":                    testTouch,
 		"live":                     testLive,
+		"count leases":             testCountLeases,
 		"full":                     testFull,
 		"history":                  testHistory,
 		"forget history":           testForget,
@@ -51,6 +53,12 @@ func Run(t *testing.T, backend func(t testing.TB) Opener) {
 		"model":                    testModel,
 		"cancelled":                testCancelled,
 		"closed":                   testClosed,
+		"sign-up":                  testSignup,
+		"sign-up refused":          testSignupRefused,
+		"sign-up expires":          testSignupExpires,
+		"sign-up once":             testSignupOnce,
+		"find users":               testFind,
+		"find leases":              testFindLeases,
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := &env{T: t, opener: backend(t), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}

@@ -115,7 +115,11 @@ func public(r *sql.Rows) (store.Lease, error) {
 // Lease implements store.Store.
 func (s *Store) Lease(ctx context.Context, id string) (l store.Lease, err error) {
 	q, err := s.reader()
-	if err == nil {
+	switch {
+	case err != nil:
+	case !plain(id): // whatever somebody has sent
+		err = store.ErrNotFound
+	default:
 		err = one(ctx, q, func(r *sql.Rows) (err error) {
 			l, err = public(r)
 			return err
@@ -140,6 +144,9 @@ func (s *Store) Leases(ctx context.Context) iter.Seq2[store.Lease, error] {
 
 // Live implements store.Store.
 func (s *Store) Live(ctx context.Context, node string) ([]store.Lease, error) {
+	if node == "" {
+		return s.leases(ctx, `l.state = 'up' ORDER BY l.id`)
+	}
 	return s.leases(ctx, `l.node = $1 AND l.state = 'up' ORDER BY l.id`, node)
 }
 

@@ -22,7 +22,7 @@ import (
 const page = 250
 
 const userColumns = `u.id, u.name, u.salt, u.iterations, u.stored_key, u.server_key, u.digest, u.legacy,
-	u.mechanisms, u.prefix_len, u.max_tunnels, u.disabled, u.created`
+	u.mechanisms, u.prefix_len, u.max_tunnels, u.disabled, u.created, u.email, u.is_operator`
 
 // scanUser reads userColumns.
 func (s *Store) scanUser(r *sql.Rows) (store.User, error) {
@@ -31,7 +31,7 @@ func (s *Store) scanUser(r *sql.Rows) (store.User, error) {
 	var mechanisms sql.NullString
 	var created int64
 	err := r.Scan(&u.ID, &u.Name, &u.Scram.Salt, &u.Scram.Iterations, &u.Scram.StoredKey, &u.Scram.ServerKey,
-		&digest, &u.Legacy, &mechanisms, &u.PrefixLen, &u.MaxTunnels, &u.Disabled, &created)
+		&digest, &u.Legacy, &mechanisms, &u.PrefixLen, &u.MaxTunnels, &u.Disabled, &created, &u.Email, &u.Operator)
 	if err != nil {
 		return u, err
 	}
@@ -43,12 +43,15 @@ func (s *Store) scanUser(r *sql.Rows) (store.User, error) {
 	return u, err
 }
 
+// digestPlace is where the digest of a user belongs, for Key.Seal.
+func digestPlace(id string) string { return "digest of " + id }
+
 // openDigest decrypts; without a key there is none.
 func (s *Store) openDigest(id string, sealed []byte) (*sasl.Digest, error) {
 	if len(sealed) == 0 || s.cfg.Key == nil {
 		return nil, nil
 	}
-	text, err := s.cfg.Key.Open(sealed, "digest of "+id)
+	text, err := s.cfg.Key.Open(sealed, digestPlace(id))
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +69,8 @@ func checkUser(u store.User) error {
 		return fmt.Errorf("name of %d bytes", len(u.Name))
 	case !plain(u.Name):
 		return errors.New("name is not UTF-8, or has control characters")
+	case len(u.Email) > 254 || !plain(u.Email) || u.Email != strings.ToLower(u.Email):
+		return fmt.Errorf("e-mail %q", u.Email)
 	case slices.ContainsFunc(u.Mechanisms, func(m string) bool { return m == "" || !plain(m) || strings.Contains(m, " ") }):
 		return fmt.Errorf("mechanisms %q", u.Mechanisms)
 	case u.PrefixLen != 0 && (u.PrefixLen < 48 || u.PrefixLen > 64):
@@ -90,7 +95,7 @@ func (s *Store) userArgs(u store.User) ([]any, error) {
 	}
 	var digest any // NULL
 	if u.Digest != nil {
-		sealed, err := s.cfg.Key.Seal(u.Digest[:], "digest of "+u.ID)
+		sealed, err := s.cfg.Key.Seal(u.Digest[:], digestPlace(u.ID))
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +103,7 @@ func (s *Store) userArgs(u store.User) ([]any, error) {
 	}
 	mechanisms := sql.NullString{String: strings.Join(u.Mechanisms, " "), Valid: u.Mechanisms != nil}
 	return []any{u.ID, u.Name, notNil(u.Scram.Salt), u.Scram.Iterations, notNil(u.Scram.StoredKey), notNil(u.Scram.ServerKey),
-		digest, u.Legacy, mechanisms, u.PrefixLen, u.MaxTunnels, u.Disabled, micros(u.Created)}, nil
+		digest, u.Legacy, mechanisms, u.PrefixLen, u.MaxTunnels, u.Disabled, micros(u.Created), u.Email, u.Operator}, nil
 }
 
 // notNil is b, but never nil, which would be NULL.
@@ -108,20 +113,23 @@ func notNil(b []byte) []byte { return append([]byte{}, b...) }
 func (s *Store) AddUser(ctx context.Context, u store.User) (store.User, error) {
 	now := s.now()
 	u.ID, u.Created = store.NewID(now), timeOf(micros(now))
-	args, err := s.userArgs(u)
-	if err != nil {
-		return store.User{}, fmt.Errorf("add user %q: %w", u.Name, err)
-	}
-	err = s.write(ctx, func(ctx context.Context, t *txn) error {
-		_, err := t.q.ExecContext(ctx, `INSERT INTO users (id, name, salt, iterations, stored_key, server_key, digest,
-			legacy, mechanisms, prefix_len, max_tunnels, disabled, created)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`, args...)
-		return err
-	})
+	err := s.write(ctx, func(ctx context.Context, t *txn) error { return t.addUser(ctx, u) })
 	if err != nil {
 		return store.User{}, fmt.Errorf("add user %q: %w", u.Name, exists(err))
 	}
 	return u, nil
+}
+
+// addUser writes a user that is complete.
+func (t *txn) addUser(ctx context.Context, u store.User) error {
+	args, err := t.store.userArgs(u)
+	if err != nil {
+		return err
+	}
+	_, err = t.q.ExecContext(ctx, `INSERT INTO users (id, name, salt, iterations, stored_key, server_key, digest,
+		legacy, mechanisms, prefix_len, max_tunnels, disabled, created, email, is_operator)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`, args...)
+	return err
 }
 
 // exists says of a duplicate that it exists.
@@ -149,7 +157,7 @@ func (s *Store) findUser(ctx context.Context, column, value string) (u store.Use
 	case !plain(value): // whatever somebody has sent: nobody is called that
 		err = store.ErrNotFound
 	default:
-		u, err = s.userWhere(ctx, q, `u.`+column+` = $1`, value)
+		u, err = s.userWhere(ctx, q, `u.`+column+` = $1 ORDER BY u.name LIMIT 1`, value)
 	}
 	if err != nil {
 		return store.User{}, fmt.Errorf("user %q: %w", value, err)
@@ -250,7 +258,8 @@ func (t *txn) putUser(ctx context.Context, u store.User, samePassword bool) erro
 		digest = `COALESCE($7, digest)`
 	}
 	_, err = t.q.ExecContext(ctx, `UPDATE users SET name = $2, salt = $3, iterations = $4, stored_key = $5, server_key = $6,
-		digest = `+digest+`, legacy = $8, mechanisms = $9, prefix_len = $10, max_tunnels = $11, disabled = $12
+		digest = `+digest+`, legacy = $8, mechanisms = $9, prefix_len = $10, max_tunnels = $11, disabled = $12,
+		email = $14, is_operator = $15
 		WHERE id = $1 AND created = $13`, args...)
 	if err != nil || !u.Disabled {
 		return err

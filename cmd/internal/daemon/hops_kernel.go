@@ -1,0 +1,300 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+
+	"sixin4/cmd/internal/config"
+	"sixin4/cmd/internal/exit"
+	"sixin4/encap"
+	"sixin4/encap/engine"
+	"sixin4/encap/kernelpath"
+	"sixin4/encap/wire"
+	"sixin4/tun/ifcfg"
+)
+
+// carrier is what the daemon needs of a kernelpath.Path.
+type carrier interface {
+	Set(*kernelpath.Flow) error
+	Stats() (kernelpath.Stats, error)
+	Close() error
+}
+
+// shortcut decides whether the kernel itself carries the plain packets. The engine and
+// its sockets stay as they are, for all others and for when it does not.
+type shortcut struct {
+	always   bool // whoever would like to see the packets
+	open     func() (carrier, error)
+	flow     func(hops map[[4]byte]wire.Hop) (f *kernelpath.Flow, reason string)
+	watchers func(c carrier, link int) (seen []string, err error)
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	path   carrier          // nil as long as none was needed
+	refuse error            // why there will be none
+	given  *kernelpath.Flow // what path carries now
+	reason string           // why it carries nothing, as was last logged
+	age    uint64           // the epoch: how often what is given was withdrawn
+}
+
+// newShortcut is nil where the settings want no such thing.
+func (t *tunnel) newShortcut() *shortcut {
+	if t.set.Wire != config.WireAuto && t.set.Wire != config.WireBPF {
+		return nil
+	}
+	return &shortcut{
+		always: t.set.Wire == config.WireBPF,
+		open: func() (carrier, error) {
+			return kernelpath.Open(kernelpath.Config{Device: t.iface.Index})
+		},
+		flow:     t.flow,
+		watchers: t.watchers,
+		log:      t.env.Logger,
+	}
+}
+
+// demandShortcut is for those who asked for nothing else.
+func (t *tunnel) demandShortcut() error {
+	if t.set.Wire != config.WireBPF {
+		return nil
+	}
+	s := t.short
+	t.undo.Push(s.close)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.opened() {
+		return exit.With(exit.Unavailable, fmt.Errorf("--wire bpf is not possible here (auto uses what is): %w", s.refuse))
+	}
+	return nil
+}
+
+// smallestWire is what a link carries at least, if no packet needs IPv4 fragments.
+const smallestWire = encap.WireMTU(encap.MinTunMTU + encap.HeaderLen)
+
+// flow is the tunnel as the kernel could carry it, or why it cannot.
+func (t *tunnel) flow(hops map[[4]byte]wire.Hop) (*kernelpath.Flow, string) {
+	t.change.Lock()
+	defer t.change.Unlock()
+	now := t.now.Load()
+	switch {
+	case now.hub || len(now.peers) != 1 || now.peers[0].mapping != nil || !slices.Equal(now.peers[0].Prefixes, []netip.Prefix{everything}):
+		return nil, "the tunnel has not one peer for all addresses"
+	case now.inUDP():
+		return nil, "the tunnel is one of IPv6 in UDP"
+	case t.trouble.Load() != nil:
+		return nil, "the peer cannot be reached"
+	case now.wireMTU < smallestWire || t.cutsFor(now.peers[0].Remote):
+		return nil, fmt.Sprintf("the link or path carries less than %d bytes", smallestWire)
+	}
+	hop, known := hops[now.peers[0].Remote.As4()]
+	if !known {
+		return nil, "the next hop is not known"
+	}
+	own, err := net.InterfaceByIndex(hop.Link)
+	if err != nil || len(own.HardwareAddr) != 6 || len(hop.MAC) != 6 {
+		return nil, "the link is not Ethernet"
+	}
+	f := &kernelpath.Flow{
+		Outer: t.outer(now.local, now.peers[0].Remote),
+		Link:  hop.Link, LinkMAC: own.HardwareAddr, HopMAC: hop.MAC,
+		MTU:  t.learntMTU(now.peers[0].Remote, t.heldMTU(min(now.mtu, now.wireMTU.Tun()))),
+		Ours: t.seen.ours,
+	}
+	for _, a := range now.global() {
+		f.Here = append(f.Here, a.Addr())
+	}
+	return f, ""
+}
+
+// watchers are those who would not see packets that the kernel carries.
+func (t *tunnel) watchers(c carrier, link int) ([]string, error) {
+	p, ok := c.(*kernelpath.Path)
+	if !ok {
+		return nil, fmt.Errorf("watchers: %w", errors.ErrUnsupported)
+	}
+	ours, err := p.Programs(link)
+	if err != nil {
+		return nil, err
+	}
+	for _, look := range []func() ([]string, error){
+		p.Others,
+		func() ([]string, error) { return ifcfg.Bypassed(t.iface.Index, link) },
+		func() ([]string, error) { return ifcfg.Ingress(link, ours...) },
+	} {
+		if seen, err := look(); len(seen) > 0 || err != nil {
+			return seen, err
+		}
+	}
+	return nil, nil
+}
+
+// epoch changes with the tunnel: what was found out since an epoch began is of the tunnel
+// that is, for as long as the epoch lasts.
+func (s *shortcut) epoch() uint64 {
+	if s == nil {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.age
+}
+
+// look decides anew. hops were found in the epoch age, and unfit is why they may not be
+// used, or nothing.
+func (s *shortcut) look(age uint64, hops map[[4]byte]wire.Hop, unfit string) {
+	f, reason := s.flow(hops)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if age != s.age {
+		return // hops or f are of a tunnel that was
+	}
+	if unfit != "" {
+		f, reason = nil, unfit
+	}
+	if f != nil {
+		f, reason = s.allowed(f)
+	}
+	if f != nil && reflect.DeepEqual(f, s.given) {
+		return
+	}
+	if s.path != nil && (f != nil || s.given != nil) {
+		if err := s.path.Set(f); err != nil {
+			f, reason = nil, err.Error()
+		}
+	}
+	s.note(f, reason)
+}
+
+// allowed returns f, or why the kernel may not carry it.
+func (s *shortcut) allowed(f *kernelpath.Flow) (*kernelpath.Flow, string) {
+	if !s.opened() {
+		return nil, s.refuse.Error()
+	}
+	if s.always {
+		return f, ""
+	}
+	if seen, err := s.watchers(s.path, f.Link); len(seen) > 0 || err != nil {
+		return nil, whoLooks(seen, err)
+	}
+	return f, ""
+}
+
+// opened makes the path when there is none yet, and reports whether there is one. A
+// kernel that refused once is not asked again.
+func (s *shortcut) opened() bool {
+	if s.path == nil && s.refuse == nil {
+		path, err := s.open()
+		if err != nil {
+			s.refuse = err
+		} else {
+			s.path = path
+		}
+	}
+	return s.path != nil
+}
+
+// note remembers what is given now, and logs when the kernel begins or ends to carry.
+// That it does not at the start is no change, unless it was asked for.
+func (s *shortcut) note(f *kernelpath.Flow, reason string) {
+	was := s.given
+	s.given = f
+	switch {
+	case f != nil && was == nil:
+		s.log.Info("packets are carried by the kernel")
+	case f == nil && was != nil:
+		s.log.Info("packets are not carried by the kernel any more", "reason", reason)
+	case f == nil && reason != s.reason && s.always:
+		s.log.Warn("packets are not carried by the kernel", "reason", reason)
+	case f == nil && reason != s.reason:
+		s.log.Debug("packets are not carried by the kernel", "reason", reason)
+	}
+	s.reason = reason
+}
+
+// withdraw makes the kernel carry nothing until the next look: the tunnel is about to
+// look otherwise.
+func (s *shortcut) withdraw() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.age++
+	if s.given == nil {
+		return
+	}
+	s.given = nil
+	if err := s.path.Set(nil); err != nil {
+		s.log.Warn("the kernel may go on carrying packets of the tunnel before", "error", err)
+	}
+}
+
+// active reports whether the kernel carries packets now.
+func (s *shortcut) active() bool {
+	if s == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.given != nil
+}
+
+// close gives the path up. It is idempotent.
+func (s *shortcut) close() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given = nil
+	s.refuse = errors.New("closed")
+	if s.path == nil {
+		return nil
+	}
+	return s.path.Close()
+}
+
+// stats are what the kernel has carried.
+func (s *shortcut) stats() (k kernelpath.Stats) {
+	if s == nil {
+		return k
+	}
+	s.mu.Lock()
+	path := s.path
+	s.mu.Unlock()
+	if path == nil {
+		return k
+	}
+	k, err := path.Stats()
+	if err != nil {
+		s.log.Debug("the kernel's counters cannot be read", "error", err)
+	}
+	return k
+}
+
+// addTotals adds what the kernel has carried to what the engine has.
+func (s *shortcut) addTotals(e *engine.Stats) {
+	k := s.stats()
+	e.Tx, e.Rx = sum(e.Tx, k.Tx), sum(e.Rx, k.Rx)
+	e.Drops[encap.DropSendError] += k.TxLost
+	e.Drops[encap.DropTunError] += k.RxLost
+}
+
+// addPeer does the same for the one peer of a tunnel.
+func (s *shortcut) addPeer(p *engine.PeerStats) {
+	k := s.stats()
+	p.Tx, p.Rx = sum(p.Tx, k.Tx), sum(p.Rx, k.Rx)
+	if k.LastHeard.After(p.LastHeard) {
+		p.LastHeard = k.LastHeard
+	}
+}
+
+func sum(a engine.Count, b kernelpath.Count) engine.Count {
+	return engine.Count{Packets: a.Packets + b.Packets, Bytes: a.Bytes + b.Bytes}
+}

@@ -1,0 +1,117 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"sixin4/tsp/broker"
+)
+
+// few are peers of the hub's shape, and when they were listed.
+type few struct {
+	peers []PlannedPeer
+	at    time.Time
+}
+
+// fewAge is how old the list may get of peers of a hub that has more. Nobody needs it to
+// be exact then, and in a crowd there are hundreds of changes a second.
+const fewAge = time.Second
+
+// peers are the tunnels as the engine wants them, at most so many.
+func (t *leases) peers(most int) []PlannedPeer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if len(t.byOuter) >= most && len(t.few.peers) == most && now.Sub(t.few.at) < fewAge {
+		return t.few.peers
+	}
+	peers := make([]PlannedPeer, 0, min(len(t.byOuter), most))
+	for _, l := range t.byOuter {
+		if len(peers) == most {
+			break
+		}
+		peers = append(peers, l.peer())
+	}
+	t.few = few{peers, now}
+	return peers
+}
+
+func (l *liveLease) peer() PlannedPeer {
+	p := PlannedPeer{Remote: l.Outer.Addr(), Prefixes: []netip.Prefix{single(l.Client6)}, unproven: !l.proven, port: l.Outer.Port()}
+	if l.Prefix.IsValid() {
+		p.Prefixes = append(p.Prefixes, l.Prefix)
+	}
+	return p
+}
+
+// full is for broker.Redirect: whether a client should go elsewhere, as there are enough
+// tunnels here. One that has a tunnel here, or ends where one does, stays.
+func (t *leases) full(u *broker.User, from netip.AddrPort) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byOuter[netip.AddrPortFrom(from.Addr(), 0)] != nil || t.byOuter[from] != nil || u != nil && t.users[u.ID] > 0 {
+		return false
+	}
+	return len(t.byOuter) >= t.b.cfg.RedirectAbove
+}
+
+// notify has run hand over what is new.
+func (t *leases) notify() {
+	select {
+	case t.changed <- struct{}{}:
+	default: // it is about to look anyway
+	}
+}
+
+// run keeps the engine up to date. Only what the engine knows as unproven is asked to
+// show that it is there: before that the requests would go where it was.
+func (t *leases) run(ctx context.Context, ready func()) error {
+	ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.changed:
+			t.handOver(ctx)
+		}
+	}
+}
+
+func (t *leases) handOver(ctx context.Context) {
+	fresh, without, with := t.news()
+	for _, r := range t.b.changePeers(without, with, t.peers(mostHops+1)) {
+		t.mu.Lock()
+		l := t.byOuter[netip.AddrPortFrom(r.Peer.Remote, r.Peer.Port)]
+		t.mu.Unlock()
+		t.b.env.Logger.Error("a tunnel cannot be carried", "outer", r.Peer.String(), "error", r.Err)
+		if l != nil {
+			t.end(ctx, l, "it cannot be carried")
+		}
+	}
+	for _, l := range fresh {
+		t.doubt(l)
+	}
+}
+
+// news is what has changed since it was called last.
+func (t *leases) news() (fresh []*liveLease, without []netip.AddrPort, with []PlannedPeer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for outer := range t.dirty {
+		if l := t.byOuter[outer]; l != nil {
+			with = append(with, l.peer())
+		} else {
+			without = append(without, outer)
+		}
+	}
+	clear(t.dirty)
+	fresh, t.fresh = t.fresh, nil
+	return fresh, without, with
+}
+
+// lastHeard is when a packet of a tunnel was accepted last, zero for never.
+func (t *leases) lastHeard(l *liveLease) time.Time {
+	p, _ := t.b.peerStats(l.Outer)
+	return p.LastHeard
+}

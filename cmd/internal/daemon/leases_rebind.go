@@ -1,0 +1,290 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"sixin4/encap"
+	"sixin4/encap/engine"
+	"sixin4/encap/packet"
+	"sixin4/tsp/broker/store"
+)
+
+// A NAT gives the flow of a client another address or port when it has forgotten the one
+// before. The tunnel goes on there when it is shown that the client is there:
+//
+//	a packet of the tunnel from elsewhere
+//	   ──> an echo request with a random nonce, sent there only, no longer than the packet
+//	reply from there: who is there gets what is sent there
+//	   ──> the end of before is asked too
+//	no answer, several times: it is not there any more
+//	   ──> the tunnel ends there from now on
+//
+// Any client's kernel gives these replies. A packet with a forged outer source moves
+// nothing, as the reply does not come from there; and whoever answers at an address of
+// his own moves nothing as long as the client is where it was.
+const (
+	challengeLife   = 3 * time.Second        // of a nonce
+	challengeAgain  = time.Second            // after that a packet is answered by another request
+	challengesEach  = 4                      // at a time for a tunnel, at its own address, and as many elsewhere
+	challengesAll   = 4096                   // at a time
+	challengeChecks = 64                     // ends of before that are asked at a time
+	formerTries     = 3                      // requests to the end of before,
+	formerWait      = 350 * time.Millisecond // and for how long the first is waited for; each other twice as long
+)
+
+// wanderers are clients that seem to be elsewhere. The zero value is not ready.
+type wanderers struct{ seen chan engine.Stranger }
+
+func newWanderers() wanderers { return wanderers{make(chan engine.Stranger, 256)} }
+
+// see is for the engine: it must not wait. What there is no room for comes again.
+func (w *wanderers) see(s engine.Stranger) {
+	select {
+	case w.seen <- s:
+	default:
+	}
+}
+
+// nonce is what an echo request has with it.
+type nonce [16]byte
+
+// challenge is a nonce that was sent to where a client may be.
+type challenge struct {
+	lease *liveLease
+	at    netip.AddrPort
+	nonce nonce
+	begun time.Time // of the nonce
+	sent  time.Time // the last time
+}
+
+// claim is that the client of a lease is somewhere.
+type claim struct {
+	lease *liveLease
+	at    netip.AddrPort
+}
+
+// rebinding is the state of rebind, for its goroutine.
+type rebinding struct {
+	*leases
+	send     func(b []byte, to netip.AddrPort) error
+	open     map[claim]*challenge
+	byNonce  map[nonce]*challenge
+	counts   map[*liveLease]*[2]int // of challenges, at its own address and elsewhere
+	checking map[*liveLease]bool
+	checked  chan *liveLease
+	checks   sync.WaitGroup
+}
+
+func newRebinding(t *leases, send func(b []byte, to netip.AddrPort) error) *rebinding {
+	return &rebinding{
+		leases: t, send: send,
+		open: make(map[claim]*challenge), byNonce: make(map[nonce]*challenge),
+		counts: make(map[*liveLease]*[2]int), checking: make(map[*liveLease]bool),
+		checked: make(chan *liveLease, challengeChecks),
+	}
+}
+
+// rebind moves tunnels to where their clients are now, until ctx ends.
+func (t *leases) rebind(ctx context.Context, ready func()) error {
+	r := newRebinding(t, t.b.sendUDP)
+	defer r.checks.Wait()
+	tick := time.NewTicker(challengeLife)
+	defer tick.Stop()
+	ready()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-t.wanderers.seen:
+			r.take(ctx, s, time.Now())
+		case l := <-r.checked:
+			delete(r.checking, l)
+		case now := <-tick.C:
+			r.expire(now)
+		}
+	}
+}
+
+// sendUDP sends a packet from the socket of the tunnels in UDP, past the engine.
+func (b *brokerage) sendUDP(p []byte, to netip.AddrPort) error {
+	_, err := b.beside.udp.Control().WriteTo(p, net.UDPAddrFromAddrPort(to))
+	return err
+}
+
+// take takes a packet that came from elsewhere.
+func (r *rebinding) take(ctx context.Context, s engine.Stranger, now time.Time) {
+	if s.Len < encap.IPv6HeaderLen {
+		return
+	}
+	if c := r.answered(s); c != nil {
+		r.prove(ctx, c)
+		return
+	}
+	r.mu.Lock()
+	l := r.byOuter[s.Peer]
+	here := l != nil && !l.gone && (l.proven || l.resumed)
+	r.mu.Unlock()
+	if here && s.Len >= echoLen {
+		r.challenge(claim{l, s.From}, now)
+	}
+}
+
+// challenge sends a nonce to where a client may be.
+func (r *rebinding) challenge(at claim, now time.Time) {
+	c := r.open[at]
+	switch {
+	case r.checking[at.lease] || c != nil && now.Sub(c.sent) < challengeAgain:
+		return
+	case c == nil:
+		if c = r.begin(at, now); c == nil {
+			return
+		}
+	}
+	c.sent = now
+	if err := r.send(echoRequest(at.lease.Server6, at.lease.Client6, c.nonce), at.at); err != nil {
+		r.b.env.Logger.Debug("no echo request can be sent to where a client may be", "lease", at.lease.ID, "outer", at.at, "error", err)
+	}
+}
+
+// begin makes a challenge, nil when there are too many. Those at the address of before
+// have their own number: they are likely to be true.
+func (r *rebinding) begin(at claim, now time.Time) *challenge {
+	n := r.counts[at.lease]
+	if n == nil {
+		n = new([2]int)
+	}
+	if n[at.elsewhere()] >= challengesEach || len(r.open) >= challengesAll {
+		return nil
+	}
+	n[at.elsewhere()]++
+	r.counts[at.lease] = n
+	c := &challenge{lease: at.lease, at: at.at, begun: now}
+	_, _ = rand.Read(c.nonce[:]) // never fails
+	r.open[at], r.byNonce[c.nonce] = c, c
+	return c
+}
+
+// elsewhere is 0 for the address that the tunnel ends at, else 1.
+func (c claim) elsewhere() int {
+	if c.at.Addr() == c.lease.Outer.Addr() {
+		return 0
+	}
+	return 1
+}
+
+// expire forgets nonces of long ago.
+func (r *rebinding) expire(now time.Time) {
+	for _, c := range r.open {
+		if now.Sub(c.begun) >= challengeLife {
+			r.forget(c)
+		}
+	}
+}
+
+func (r *rebinding) forget(c *challenge) {
+	at := claim{c.lease, c.at}
+	if r.open[at] != c {
+		return
+	}
+	delete(r.open, at)
+	delete(r.byNonce, c.nonce)
+	n := r.counts[c.lease]
+	if n[at.elsewhere()]--; *n == [2]int{} {
+		delete(r.counts, c.lease)
+	}
+}
+
+// answered is the challenge that a packet answers, nil for none.
+func (r *rebinding) answered(s engine.Stranger) *challenge {
+	if s.Len != echoLen {
+		return nil
+	}
+	inner := encap.IPv6(s.Head[:])
+	c := r.byNonce[nonce(s.Head[encap.IPv6HeaderLen+8:])]
+	if c == nil || s.From != c.at || !encap.EchoReply(inner) || inner.Src() != c.lease.Client6 || inner.Dst() != c.lease.Server6 {
+		return nil
+	}
+	return c
+}
+
+// prove asks the end of before too, and moves the tunnel when it is silent.
+func (r *rebinding) prove(ctx context.Context, c *challenge) {
+	r.forget(c)
+	if r.checking[c.lease] || len(r.checking) >= challengeChecks {
+		return
+	}
+	r.checking[c.lease] = true
+	r.checks.Go(func() {
+		if !r.stillThere(ctx, c.lease) && ctx.Err() == nil {
+			r.move(ctx, c.lease, c.at)
+		}
+		r.checked <- c.lease
+	})
+}
+
+// stillThere reports whether a client answers where its tunnel ends.
+func (t *leases) stillThere(ctx context.Context, l *liveLease) bool {
+	for n := range formerTries {
+		if t.asks(ctx, l, formerWait<<n) {
+			t.b.env.Logger.Debug("a client answers at two places, and its tunnel stays", "lease", l.ID, "outer", outerText(l.Outer))
+			return true
+		}
+	}
+	return false
+}
+
+// move makes a tunnel end where its client has shown to be.
+func (t *leases) move(ctx context.Context, l *liveLease, to netip.AddrPort) {
+	ctx, cancel := context.WithTimeout(ctx, storeTime)
+	defer cancel()
+	t.mu.Lock()
+	gone := l.gone
+	t.mu.Unlock()
+	if gone {
+		return
+	}
+	s, err := t.b.store.Activate(ctx, store.Activation{
+		ID: l.ID, Epoch: l.Epoch, Node: t.b.node(), Type: l.Type, Outer: to, Expires: time.Now().Add(t.b.cfg.AnonymousLease),
+	})
+	if err != nil {
+		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+			t.b.env.Logger.Warn("a tunnel cannot follow its client", "lease", l.ID, "outer", to, "error", err)
+		}
+		return
+	}
+	t.carry(&liveLease{Lease: s, since: time.Now(), heard: s.LastSeen, proven: true})
+	t.b.env.Logger.Info("tunnel has moved with its client", "lease", l.ID, "outer", outerText(to), "was", outerText(l.Outer), "address", l.Client6)
+}
+
+// echoLen is the length in bytes of our echo requests and of their replies, that of the
+// keepalive of the client with the widest use.
+const echoLen = encap.IPv6HeaderLen + 8 + len(nonce{})
+
+// echoID is the identifier of echo requests past the engine.
+const echoID = 0x6b64
+
+// echoRequest is an ICMPv6 echo request (RFC 4443, Section 4.1, from memory) in an IPv6
+// packet.
+func echoRequest(src, dst netip.Addr, n nonce) []byte {
+	b := make([]byte, encap.IPv6HeaderLen, echoLen)
+	b[0], b[6], b[7] = 0x60, protoICMPv6, 64
+	binary.BigEndian.PutUint16(b[4:], uint16(echoLen-encap.IPv6HeaderLen))
+	from, to := src.As16(), dst.As16()
+	copy(b[8:], from[:])
+	copy(b[24:], to[:])
+	b = append(b, 128, 0, 0, 0)
+	b = binary.BigEndian.AppendUint16(b, echoID)
+	b = append(b, 0, 0)
+	b = append(b, n[:]...)
+	binary.BigEndian.PutUint16(b[encap.IPv6HeaderLen+2:], ^packet.Fold(packet.AddBytes(packet.PseudoHeader(b[8:40], protoICMPv6, echoLen-encap.IPv6HeaderLen), b[40:])))
+	return b
+}
+
+const protoICMPv6 = 58

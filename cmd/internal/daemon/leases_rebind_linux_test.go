@@ -1,0 +1,216 @@
+package daemon
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"sixin4/encap"
+	"sixin4/encap/engine"
+	"sixin4/tsp"
+	"sixin4/tsp/broker"
+	"sixin4/tsp/broker/store"
+)
+
+// byUDP gives a client a tunnel in UDP, and shows that it is there.
+func (o office) byUDP(u *broker.User, from string) *liveLease {
+	o.t.Helper()
+	if o.b.beside.udp == nil {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err == nil {
+			_, err = o.b.carryUDP(c)
+		}
+		if err != nil {
+			o.t.Fatal(err)
+		}
+	}
+	g, err := o.offerUDP(u, from, o.b.beside.udp.Control())
+	if err == nil {
+		err = o.Accept(o.t.Context(), g)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.mu.Lock()
+	l := o.byOuter[netip.MustParseAddrPort(from)]
+	o.mu.Unlock()
+	o.answering(true)
+	o.ask(o.t.Context(), l)
+	o.answering(false)
+	return l
+}
+
+func (o office) offerUDP(u *broker.User, from string, by net.PacketConn) (*broker.Grant, error) {
+	at := netip.MustParseAddrPort(from)
+	r := tsp.Request{Action: tsp.ActionCreate, Type: tsp.V6UDPV4, Client: netip.MustParseAddr("10.0.0.2")}
+	return o.Offer(o.t.Context(), broker.Ask{
+		User: u, Request: &r, Version: tsp.V202, Type: tsp.V6UDPV4, Outer: at.Addr(), From: at, Conn: by,
+	})
+}
+
+// TestLeaseUDP: tunnels in UDP are told apart by port, and do not disturb one of protocol
+// 41 at the same address.
+func TestLeaseUDP(t *testing.T) {
+	o := newOffice(t)
+	first, second := o.byUDP(nil, "192.0.2.1:4711"), o.byUDP(nil, "192.0.2.1:4712")
+	o.up(o.user("alice", 0), "192.0.2.1", tsp.Request{})
+	ports := make(map[uint16]bool)
+	for _, p := range o.all() {
+		ports[p.port] = true
+	}
+	if len(o.all()) != 3 || !ports[0] || !ports[4711] || !ports[4712] || first.Client6 == second.Client6 {
+		t.Errorf("carried are %+v, want three", o.all())
+	}
+	if _, err := o.offerUDP(nil, "192.0.2.1:4713", new(net.UDPConn)); !isCode(err, tsp.BadType) {
+		t.Errorf("by a socket that carries no tunnels: %v, want status %d", err, tsp.BadType)
+	}
+	o.Close(&broker.Grant{ID: grantID(first.ID, first.Epoch) + portMark + "4711"}, false)
+	if first.gone || !first.asking {
+		t.Error("a datagram, which may be forged, ended a tunnel before its client was asked")
+	}
+}
+
+// road is rebinding with what it sends.
+type road struct {
+	*rebinding
+	sent map[netip.AddrPort][]byte
+}
+
+func newRoad(o office) *road {
+	r := &road{sent: make(map[netip.AddrPort][]byte)}
+	r.rebinding = newRebinding(o.leases, func(b []byte, to netip.AddrPort) error {
+		r.sent[to] = b
+		return nil
+	})
+	return r
+}
+
+// hear has the engine see a packet of the tunnel of l from elsewhere.
+func (r *road) hear(o office, l *liveLease, from string, inner []byte) {
+	s := engine.Stranger{From: netip.MustParseAddrPort(from), Peer: l.Outer, Len: len(inner)}
+	copy(s.Head[:], inner)
+	r.take(o.t.Context(), s, time.Now())
+	r.checks.Wait()
+}
+
+// replyTo is the reply to an echo request; nil for none.
+func replyTo(request []byte) []byte {
+	if request == nil {
+		return make([]byte, echoLen)
+	}
+	b := append([]byte(nil), request...)
+	copy(b[8:24], request[24:40])
+	copy(b[24:40], request[8:24])
+	b[encap.IPv6HeaderLen] = 129
+	return b
+}
+
+// TestRebind: a tunnel follows its client, and nobody else.
+func TestRebind(t *testing.T) {
+	const before, after, other = "192.0.2.1:4711", "192.0.2.1:4712", "203.0.113.5:4711"
+	for _, tt := range []struct {
+		name string
+		run  func(o office, r *road, l *liveLease, p []byte)
+		want string
+	}{
+		{"another port", func(o office, r *road, l *liveLease, p []byte) {
+			r.hear(o, l, after, p)
+			r.hear(o, l, after, replyTo(r.sent[netip.MustParseAddrPort(after)]))
+		}, after},
+		{"another address", func(o office, r *road, l *liveLease, p []byte) {
+			r.hear(o, l, other, p)
+			r.hear(o, l, other, replyTo(r.sent[netip.MustParseAddrPort(other)]))
+		}, other},
+		{"no reply", func(o office, r *road, l *liveLease, p []byte) { r.hear(o, l, after, p) }, before},
+		{"a reply from elsewhere", func(o office, r *road, l *liveLease, p []byte) {
+			r.hear(o, l, after, p)
+			r.hear(o, l, other, replyTo(r.sent[netip.MustParseAddrPort(after)]))
+		}, before},
+		{"a reply with another nonce", func(o office, r *road, l *liveLease, p []byte) {
+			r.hear(o, l, after, p)
+			b := replyTo(r.sent[netip.MustParseAddrPort(after)])
+			b[len(b)-1]++
+			r.hear(o, l, after, b)
+		}, before},
+		{"a request, not a reply", func(o office, r *road, l *liveLease, p []byte) {
+			r.hear(o, l, after, p)
+			b := replyTo(r.sent[netip.MustParseAddrPort(after)])
+			b[encap.IPv6HeaderLen] = 128
+			r.hear(o, l, after, b)
+		}, before},
+		{"the client answers where it was", func(o office, r *road, l *liveLease, p []byte) {
+			o.answering(true)
+			r.hear(o, l, other, p)
+			r.hear(o, l, other, replyTo(r.sent[netip.MustParseAddrPort(other)]))
+		}, before},
+		{"its tunnel has ended meanwhile", func(o office, r *road, l *liveLease, p []byte) {
+			r.hear(o, l, after, p)
+			o.end(o.t.Context(), l, "test")
+			r.hear(o, l, after, replyTo(r.sent[netip.MustParseAddrPort(after)]))
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := newOffice(t)
+			l := o.byUDP(o.user("alice", 0), before)
+			r := newRoad(o)
+			tt.run(o, r, l, echoRequest(l.Client6, l.Server6, nonce{}))
+			now := ""
+			if peers := o.all(); len(peers) == 1 {
+				now = netip.AddrPortFrom(peers[0].Remote, peers[0].port).String()
+			}
+			if now != tt.want {
+				t.Errorf("the tunnel ends at %q, want %q", now, tt.want)
+			}
+			s, err := o.b.store.Lease(t.Context(), l.ID)
+			if err != nil || tt.want != "" && (s.Outer.String() != tt.want || s.State != store.Up) {
+				t.Errorf("the store has %+v, %v", s, err)
+			}
+		})
+	}
+}
+
+// TestRebindBounds: what is sent is never more than what came, and bounded.
+func TestRebindBounds(t *testing.T) {
+	o := newOffice(t)
+	l := o.byUDP(nil, "192.0.2.1:4711")
+	r := newRoad(o)
+	p := echoRequest(l.Client6, l.Server6, nonce{})
+	r.hear(o, l, "192.0.2.1:1", p[:echoLen-1])
+	if len(r.sent) != 0 {
+		t.Error("a packet was answered by a longer one")
+	}
+	for port := range uint16(100) {
+		for _, a := range []string{"192.0.2.1", "203.0.113.5"} {
+			r.hear(o, l, netip.AddrPortFrom(netip.MustParseAddr(a), 5000+port).String(), p)
+		}
+	}
+	if len(r.sent) != 2*challengesEach {
+		t.Errorf("requests to %d ends, want %d", len(r.sent), 2*challengesEach)
+	}
+	clear(r.sent)
+	r.hear(o, l, "192.0.2.1:5000", p)
+	if len(r.sent) != 0 {
+		t.Error("two requests to one end at once")
+	}
+	r.expire(time.Now().Add(challengeLife))
+	if len(r.open)+len(r.byNonce)+len(r.counts) != 0 {
+		t.Errorf("%d, %d, %d are left", len(r.open), len(r.byNonce), len(r.counts))
+	}
+	l.proven = false
+	r.hear(o, l, "192.0.2.1:5000", p)
+	if len(r.sent) != 0 {
+		t.Error("a tunnel that nobody has shown to have was looked for elsewhere")
+	}
+}
+
+// TestWanderers: the engine never waits.
+func TestWanderers(t *testing.T) {
+	w := newWanderers()
+	for range 2 * cap(w.seen) {
+		w.see(engine.Stranger{})
+	}
+	if len(w.seen) != cap(w.seen) {
+		t.Errorf("%d are seen, want %d", len(w.seen), cap(w.seen))
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package daemon
+
+import "net"
+
+func forceQueue(*net.UDPConn, int) bool { return false }

@@ -1,0 +1,52 @@
+package sqlite
+
+import (
+	"database/sql"
+	"io/fs"
+	"path/filepath"
+	"testing"
+
+	"github.com/pressly/goose/v3"
+
+	"sixin4/tsp/broker/store"
+)
+
+// TestMigrateUsers: users of the first version are there afterwards, without an e-mail
+// and as no operators.
+func TestMigrateUsers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tspd.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, files)
+	if err == nil {
+		_, err = p.UpTo(t.Context(), 1)
+	}
+	if err == nil {
+		_, err = db.Exec(`INSERT INTO users (id, name, salt, iterations, stored_key, server_key, legacy, prefix_len, max_tunnels, disabled, created)
+			VALUES ('u', 'ann', x'00', 4096, x'01', x'02', 0, 48, 1, 0, 1)`)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(t.Context(), Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	u, err := s.UserByName(t.Context(), "ann")
+	if err != nil || u.PrefixLen != 48 || u.Email != "" || u.Operator {
+		t.Errorf("%+v, %v", u, err)
+	}
+	if _, err := s.UpdateUser(t.Context(), "u", func(u *store.User) error { u.Operator = true; return nil }); err != nil {
+		t.Error(err)
+	}
+}
