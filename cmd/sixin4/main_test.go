@@ -115,7 +115,7 @@ func TestCompletion(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"__complete", "up", "--mtu", ""}, "auto\n1280\n1480\n"},
+		{[]string{"__complete", "up", "--mtu", ""}, "auto\nprobe\n1280\n1480\n"},
 		{[]string{"__complete", "up", "--tt"}, "--ttl\t"},
 		{[]string{"completion", "bash"}, "# bash completion"},
 	} {

@@ -24,6 +24,9 @@ type UDPConfig struct {
 	// ReceiveBuffer is the size of the socket's queue in bytes, as far as the
 	// system lets it grow. Default 8 MiB.
 	ReceiveBuffer int
+	// ControlQueue is how many control datagrams wait for their reader at most, and then
+	// 16 MiB of them; what comes on top is lost. Default 128; a broker wants more.
+	ControlQueue int
 	// TTL is the time to live of what is sent, 1 to 255. Default 64.
 	TTL uint8
 	// ClearDF begins with the bit "don't fragment" clear: a static MTU (RFC 4213,
@@ -98,6 +101,9 @@ func NewUDP(cfg UDPConfig) (*UDP, error) {
 	}
 	if cfg.ReceiveBuffer == 0 {
 		cfg.ReceiveBuffer = 8 << 20
+	}
+	if cfg.ControlQueue <= 0 {
+		cfg.ControlQueue = controlQueue
 	}
 	if cfg.TTL == 0 {
 		cfg.TTL = encap.DefaultTTL

@@ -10,9 +10,15 @@ import (
 )
 
 const (
-	// controlQueue is how many control datagrams wait for a reader. What comes on top
-	// is lost: whoever sends control sends it again when there is no answer.
+	// controlQueue is how many control datagrams wait for a reader, unless the
+	// configuration says otherwise. What comes on top is lost: whoever sends control
+	// sends it again when there is no answer.
 	controlQueue = 128
+	// maxWaiting is how many bytes of them wait, so that long ones sent by strangers do
+	// not fill the memory.
+	maxWaiting = 16 << 20
+	// keptBuffer is the size in bytes of a buffer that is used again.
+	keptBuffer = 2 << 10
 	// maxControl is longer in bytes than every message of the Tunnel Setup Protocol.
 	maxControl = 20 << 10
 )
@@ -25,9 +31,10 @@ type ControlConn struct {
 	u       *UDP
 	mu      sync.Mutex
 	changed sync.Cond // something has arrived, or waiting has an end
-	queue   [controlQueue]controlDatagram
+	queue   []controlDatagram
 	first   int // the oldest of
 	waiting int // datagrams in queue
+	bytes   int // in these
 	failed  error
 	closed  bool
 	readBy  deadline
@@ -40,7 +47,7 @@ type controlDatagram struct {
 }
 
 func newControlConn(u *UDP) *ControlConn {
-	c := &ControlConn{u: u}
+	c := &ControlConn{u: u, queue: make([]controlDatagram, u.cfg.ControlQueue)}
 	c.changed.L = &c.mu
 	return c
 }
@@ -49,14 +56,14 @@ func newControlConn(u *UDP) *ControlConn {
 func (c *ControlConn) deliver(from netip.AddrPort, d []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed || c.waiting == controlQueue || len(d) > maxControl {
+	if c.closed || c.waiting == len(c.queue) || len(d) > maxControl || c.bytes+len(d) > maxWaiting {
 		c.u.count.controlLost.Add(1)
 		return
 	}
 	c.u.count.control.Add(1)
-	slot := &c.queue[(c.first+c.waiting)%controlQueue]
+	slot := &c.queue[(c.first+c.waiting)%len(c.queue)]
 	slot.from, slot.bytes = from, append(slot.bytes[:0], d...)
-	c.waiting++
+	c.waiting, c.bytes = c.waiting+1, c.bytes+len(d)
 	c.changed.Signal()
 }
 
@@ -82,12 +89,23 @@ func (c *ControlConn) receive(b []byte) (n int, from netip.AddrPort, err error) 
 			err, c.failed = c.failed, nil
 			return 0, from, err
 		case c.waiting > 0:
-			slot := &c.queue[c.first]
-			c.first, c.waiting = (c.first+1)%controlQueue, c.waiting-1
-			return copy(b, slot.bytes), slot.from, nil
+			n, from = c.take(b)
+			return n, from, nil
 		}
 		c.changed.Wait()
 	}
+}
+
+// take copies as much of the oldest datagram as b takes. There is one.
+func (c *ControlConn) take(b []byte) (int, netip.AddrPort) {
+	slot := &c.queue[c.first]
+	c.first, c.waiting = (c.first+1)%len(c.queue), c.waiting-1
+	c.bytes -= len(slot.bytes)
+	n := copy(b, slot.bytes)
+	if cap(slot.bytes) > keptBuffer {
+		slot.bytes = nil
+	}
+	return n, slot.from
 }
 
 // Read waits for a control datagram. A connected socket may get an ICMP error about

@@ -30,14 +30,17 @@ import (
 // nothing, as the reply does not come from there; and whoever answers at an address of
 // his own moves nothing as long as the client is where it was.
 const (
-	challengeLife   = 3 * time.Second        // of a nonce
-	challengeAgain  = time.Second            // after that a packet is answered by another request
-	challengesEach  = 4                      // at a time for a tunnel, at its own address, and as many elsewhere
-	challengesAll   = 4096                   // at a time
-	challengeChecks = 64                     // ends of before that are asked at a time
-	formerTries     = 3                      // requests to the end of before,
-	formerWait      = 350 * time.Millisecond // and for how long the first is waited for; each other twice as long
+	challengeLife   = 3 * time.Second // of a nonce
+	challengeAgain  = time.Second     // after that a packet is answered by another request
+	challengesEach  = 4               // at a time for a tunnel, at its own address, and as many elsewhere
+	challengesAll   = 4096            // at a time
+	challengeChecks = 64              // ends of before that are asked at a time
 )
+
+// formerWaits is for how long each request to the end of before is waited for. All
+// together is less than a client takes to believe that the broker is gone; the last
+// is longer than a round trip by satellite.
+var formerWaits = []time.Duration{150 * time.Millisecond, 250 * time.Millisecond, 700 * time.Millisecond}
 
 // wanderers are clients that seem to be elsewhere. The zero value is not ready.
 type wanderers struct{ seen chan engine.Stranger }
@@ -231,8 +234,8 @@ func (r *rebinding) prove(ctx context.Context, c *challenge) {
 
 // stillThere reports whether a client answers where its tunnel ends.
 func (t *leases) stillThere(ctx context.Context, l *liveLease) bool {
-	for n := range formerTries {
-		if t.asks(ctx, l, formerWait<<n) {
+	for _, wait := range formerWaits {
+		if t.asks(ctx, l, wait) {
 			t.b.env.Logger.Debug("a client answers at two places, and its tunnel stays", "lease", l.ID, "outer", outerText(l.Outer))
 			return true
 		}

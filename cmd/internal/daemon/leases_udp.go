@@ -13,6 +13,11 @@ import (
 	"sixin4/tsp/broker"
 )
 
+// sessionQueue is how many datagrams of sessions wait for the broker: all its clients
+// may come back at once, and who is not answered waits for seconds before it says
+// anything again.
+const sessionQueue = 32768
+
 // carryUDP makes the first UDP socket of a broker one that carries tunnels too, and
 // returns what its sessions are served on.
 func (b *brokerage) carryUDP(p net.PacketConn) (net.PacketConn, error) {
@@ -21,7 +26,9 @@ func (b *brokerage) carryUDP(p net.PacketConn) (net.PacketConn, error) {
 		return p, nil
 	}
 	// Routers may cut what is too long: only the client knows the way to it.
-	u, err := wire.NewUDP(wire.UDPConfig{Conn: conn, ClearDF: true, Logger: b.env.Logger})
+	u, err := wire.NewUDP(wire.UDPConfig{
+		Conn: conn, ClearDF: true, ControlQueue: sessionQueue, Logger: b.env.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
