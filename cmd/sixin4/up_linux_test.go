@@ -63,11 +63,14 @@ func TestUp(t *testing.T) {
 	if s.Work == nil {
 		t.Error("status without the work done")
 	}
+	if s.ICMP == nil {
+		t.Error("status without the ICMPv4 errors")
+	}
 	if s.Wire != "raw" && s.Wire != "packet" && s.Wire != "bpf" { // as fits this host, by default
 		t.Errorf("wire %q, want raw, packet or bpf", s.Wire)
 	}
 	s.Wire = ""
-	s.Since, s.Tx, s.Rx, s.Drops, s.Work = time.Time{}, control.Count{}, control.Count{}, nil, nil
+	s.Since, s.Tx, s.Rx, s.Drops, s.Work, s.ICMP = time.Time{}, control.Count{}, control.Count{}, nil, nil, nil
 	s.Peers[0].Tx, s.Peers[0].Rx = control.Count{}, control.Count{}
 	if want := (control.Tunnel{
 		Name: "six0", Mode: "static", State: "up", Local: "192.0.2.1", Remote: "192.0.2.2",
