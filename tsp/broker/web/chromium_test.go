@@ -84,14 +84,19 @@ func (s *screen) shows(headline string) {
 	s.run("wait for "+headline, chromedp.WaitVisible(`//h1[contains(., "`+headline+`")]`))
 }
 
-// fill types into the fields of a form, given as pairs, and sends it.
+// fill types into the fields of a form, given as pairs, sends it and waits for the answer:
+// who opens another page before it came would break the sending off.
 func (s *screen) fill(action string, pairs ...string) {
 	s.t.Helper()
 	form := `form[action="` + action + `"] `
 	for i := 0; i < len(pairs); i += 2 {
 		s.run("type "+pairs[i], chromedp.SendKeys(form+"#"+pairs[i], pairs[i+1]))
 	}
-	s.run("send "+action, chromedp.Click(form+"button"))
+	ctx, cancel := context.WithTimeout(s.ctx, 30*time.Second)
+	defer cancel()
+	if _, err := chromedp.RunResponse(ctx, chromedp.Click(form+"button")); err != nil {
+		s.t.Fatalf("send %s: %v", action, err)
+	}
 }
 
 // look keeps a picture of the page on a screen of some width, light or dark, if that is
