@@ -17,6 +17,9 @@ const (
 	hiddenNaive   = "naive"
 	hiddenTraffic = "traffic"
 	hiddenAttack  = "attack"
+	hiddenFlood   = "flood"
+
+	hiddenWireGuard = "wireguard"
 )
 
 // Hidden runs the child process that args, the command line without the
@@ -31,6 +34,10 @@ func Hidden(args []string) (exit int, handled bool) {
 		return traffic.Main(args[2:]), true
 	case hiddenNaive:
 		return naiveMain(args[2:]), true
+	case hiddenFlood:
+		return floodMain(args[2:]), true
+	case hiddenWireGuard:
+		return wireguardMain(args[2:]), true
 	case hiddenAttack:
 		return attackersMain(args[2:]), true
 	}

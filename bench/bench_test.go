@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,8 +18,34 @@ func TestMain(m *testing.M) {
 	if exit, handled := Hidden(os.Args[1:]); handled {
 		os.Exit(exit)
 	}
-	nstest.Main(m)
+	nstest.Main(withPrograms{m})
 }
+
+// withPrograms gives the tests a directory for the real programs, and removes it.
+type withPrograms struct{ m *testing.M }
+
+// programsDir is that directory.
+var programsDir string
+
+func (w withPrograms) Run() int {
+	dir, err := os.MkdirTemp("", "sixin4-bench")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	programsDir = dir
+	return w.m.Run()
+}
+
+// built builds the real programs, once for all tests.
+var built = sync.OnceValue(func() error {
+	out, err := exec.Command("go", "build", "-o", programsDir+"/", "sixin4/cmd/sixin4", "sixin4/cmd/tspd").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return nil
+})
 
 func TestHidden(t *testing.T) {
 	for _, test := range []struct {
@@ -33,6 +61,9 @@ func TestHidden(t *testing.T) {
 		{"traffic without a job", []string{"bench", "traffic"}, 1, true},
 		{"attack without a job", []string{"bench", "attack"}, 1, true},
 		{"naive without addresses", []string{"bench", "naive"}, 1, true},
+		{"wireguard without a remote", []string{"bench", "wireguard"}, 1, true},
+		{"wireguard with a bad remote", []string{"bench", "wireguard", "192.0.2.1", "true"}, 1, true},
+		{"flood without a job", []string{"bench", "flood"}, 1, true},
 		{"naive with a bad address", []string{"bench", "naive", "192.0.2.1", "B"}, 1, true},
 		{"naive over IPv6", []string{"bench", "naive", "2001:db8::1", "192.0.2.2"}, 1, true},
 	} {
@@ -54,6 +85,8 @@ func TestPairConfig(t *testing.T) {
 		{"rounds", PairConfig{Rounds: -1}, "-1 rounds"},
 		{"duration", PairConfig{Duration: -time.Second}, "-1s"},
 		{"gro", PairConfig{GRO: "maybe"}, `"maybe"`},
+		{"columns", PairConfig{Columns: []string{"udp", "gre"}}, `column "gre": not one of auto, packet, raw, udp, proxy, wireguard`},
+		{"rows", PairConfig{Rows: []string{"tcp2"}}, `row "tcp2": not one of tcp1, `},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if _, err := Pair(t.Context(), test.cfg); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -67,15 +100,20 @@ func TestPairConfig(t *testing.T) {
 	}
 }
 
-// program builds the real one, which the test program cannot stand in for.
+// program is the path of the real sixin4, which the test program cannot stand in for;
+// tspd is beside it.
 func program(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "sixin4")
-	out, err := exec.Command("go", "build", "-o", path, "sixin4/cmd/sixin4").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	if err := built(); err != nil {
+		t.Fatal(err)
 	}
-	return path
+	return filepath.Join(programsDir, "sixin4")
+}
+
+// tspd is the path of the real one.
+func tspd(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(filepath.Dir(program(t)), brokerProgram)
 }
 
 func TestPairMeasuresAll(t *testing.T) {
@@ -84,7 +122,7 @@ func TestPairMeasuresAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := pairOf(t.Context(), cfg, program(t))
+	r, err := pairOf(t.Context(), cfg, program(t), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +140,40 @@ func TestPairMeasuresAll(t *testing.T) {
 	}
 }
 
+// TestPairMeasuresOthers measures the columns that are not measured unless named.
+func TestPairMeasuresOthers(t *testing.T) {
+	nstest.Need(t)
+	cfg, err := PairConfig{
+		Quick: true, Rounds: 1, Duration: 100 * time.Millisecond,
+		Columns: []string{"wireguard", "udp", "proxy"}, Rows: []string{"tcp1", "ping", "flood"},
+	}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := pairOf(t.Context(), cfg, program(t), tspd(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "plain IPv4, naive loop, v6udpv4, proxy, wireguard-go"
+	if got := strings.Join(r.Tables[0].Columns, ", "); got != want {
+		t.Errorf("columns %s, want %s", got, want)
+	}
+	for _, row := range r.Tables[0].Rows {
+		if strings.Contains(row.Name, "CPU") {
+			continue
+		}
+		for i, cell := range row.Cells[2:] {
+			name := r.Tables[0].Columns[2+i]
+			// There is nobody to answer pings through a proxy, and only one broker to flood.
+			none := name == "proxy" && strings.HasPrefix(row.Name, "ping") || name != "v6udpv4" && strings.Contains(row.Name, "forged")
+			none = none || name != "v6udpv4" && strings.HasPrefix(row.Name, "  ")
+			if (cell.Figure == nil) != none || !none && cell.Figure.Median <= 0 {
+				t.Errorf("%s, %s: figure %+v", row.Name, name, cell.Figure)
+			}
+		}
+	}
+}
+
 func TestPairSaysWhyATunnelDoesNotStart(t *testing.T) {
 	nstest.Need(t)
 	cfg, err := PairConfig{Quick: true, Rounds: 1}.withDefaults()
@@ -113,7 +185,7 @@ func TestPairSaysWhyATunnelDoesNotStart(t *testing.T) {
 	if err := os.WriteFile(script, []byte(broken), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	_, err = pairOf(t.Context(), cfg, script)
+	_, err = pairOf(t.Context(), cfg, script, "")
 	if err == nil || !strings.Contains(err.Error(), "the tunnel is broken") || !strings.Contains(err.Error(), "exit status 3") {
 		t.Errorf("error %v, want the status and what it said", err)
 	}

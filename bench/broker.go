@@ -58,18 +58,19 @@ type brokerSizes struct {
 	guesses    int           // of users that there are, by each mechanism
 	attack     load.Attack
 	attackWarm time.Duration // before it is measured
+	attackMost time.Duration // that is measured, if there are still passwords to be tried
 }
 
 var (
 	fullSizes = brokerSizes{
 		rateTime: 10 * time.Second, carryRate: 20_000, packets: 20_000, slices: 20, settle: time.Second, tries: 200, guesses: 2000,
 		attack:     load.Attack{Silent: 10_000, Drips: 200, PerSecond: 50, Passwords: 100_000, Guessers: 64},
-		attackWarm: 15 * time.Second,
+		attackWarm: 15 * time.Second, attackMost: 5 * time.Minute,
 	}
 	quickSizes = brokerSizes{
 		rateTime: 2 * time.Second, carryRate: 5000, packets: 5000, slices: 10, settle: time.Second, tries: 20, guesses: 100,
 		attack:     load.Attack{Silent: 200, Drips: 10, PerSecond: 10, Passwords: 300, Guessers: 8},
-		attackWarm: time.Second,
+		attackWarm: time.Second, attackMost: 10 * time.Second,
 	}
 )
 

@@ -16,7 +16,7 @@ const attackTry = 20 * time.Second // after that a client gives up
 // many others do all that is bad.
 func (m *brokers) attack(ctx context.Context) (err error) {
 	m.say("attack")
-	if err := m.wellBehaved(ctx, "in peace", m.sizes.tries); err != nil {
+	if err := m.wellBehaved(ctx, "in peace", nil); err != nil {
 		return err
 	}
 	attackers, err := m.startAttackers()
@@ -27,9 +27,14 @@ func (m *brokers) attack(ctx context.Context) (err error) {
 	if err := sleep(ctx, m.sizes.attackWarm); err != nil {
 		return err
 	}
-	if err := m.wellBehaved(ctx, "under attack (less than 1000)", m.sizes.tries); err != nil {
+	most, cancel := context.WithTimeout(ctx, m.sizes.attackMost)
+	defer cancel()
+	all := spent(most, attackers)
+	if err := m.wellBehaved(ctx, "under attack (less than 1000)", all); err != nil {
 		return err
 	}
+	cancel()
+	<-all
 	done, err := endAttackers(ctx, attackers)
 	if err != nil {
 		return err
@@ -49,35 +54,57 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// wellBehaved is a client that connects again and again, from VERSION to the first
-// answer through its tunnel.
-func (m *brokers) wellBehaved(ctx context.Context, when string, tries int) error {
-	for _, way := range []struct {
-		name string
-		tcp  bool
-	}{{"UDP", false}, {"TCP", true}} {
-		var took []float64
-		late := 0
-		for i := range tries {
-			ms, err := m.usable(ctx, i%min(m.cfg.Tunnels, 50), way.tcp)
+// wellBehaved is a client that connects again and again, by UDP and TCP in turns, from
+// VERSION to the first answer through its tunnel. It does so until the attack is spent, nil
+// for none, and as often as sizes say.
+func (m *brokers) wellBehaved(ctx context.Context, when string, spent <-chan struct{}) error {
+	ways := []*tries{{name: "UDP"}, {name: "TCP", tcp: true}}
+	for i := 0; i < m.sizes.tries || goesOn(spent); i++ {
+		for _, w := range ways {
+			ms, err := m.usable(ctx, i%min(m.cfg.Tunnels, 50), w.tcp)
 			if ctx.Err() != nil {
 				return err
 			}
-			if err != nil || ms >= 1000 {
-				late++
-			}
-			if err == nil {
-				took = append(took, ms)
-			}
+			w.add(ms, err)
 		}
-		if len(took) == 0 {
-			return fmt.Errorf("no client got a tunnel over %s %s", way.name, when)
+	}
+	for _, w := range ways {
+		if len(w.took) == 0 {
+			return fmt.Errorf("no client got a tunnel over %s %s", w.name, when)
 		}
-		m.row("time to a usable tunnel over "+way.name+", SCRAM-SHA-256, "+when, "ms", took...)
-		m.row("  99 of 100 in", "ms", quantile(took, 0.99))
-		m.row(fmt.Sprintf("  of %d tries took a second or more", tries), "", float64(late))
+		m.row("time to a usable tunnel over "+w.name+", SCRAM-SHA-256, "+when, "ms", w.took...)
+		m.row("  99 of 100 in", "ms", quantile(w.took, 0.99))
+		m.row(fmt.Sprintf("  of %d tries took a second or more", w.n), "", float64(w.late))
 	}
 	return nil
+}
+
+// tries are those of one transport.
+type tries struct {
+	name    string
+	tcp     bool
+	took    []float64 // milliseconds, of those that came to an end
+	n, late int       // all, and those of a second or more
+}
+
+func (t *tries) add(ms float64, err error) {
+	t.n++
+	if err != nil || ms >= 1000 {
+		t.late++
+	}
+	if err == nil {
+		t.took = append(t.took, ms)
+	}
+}
+
+// goesOn reports whether a channel is there and open.
+func goesOn(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return false
+	default:
+		return c != nil
+	}
 }
 
 // usable is the time to a tunnel that carries packets, in milliseconds.

@@ -36,6 +36,9 @@ type attackDone struct {
 	Refused     int64 // of them with: not now
 }
 
+// spentLine is what the process says when it has tried all passwords.
+const spentLine = "spent"
+
 // here is the namespace of this process.
 type here struct{}
 
@@ -67,6 +70,7 @@ func runAttackers(args []string, in io.Reader, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, crowd.Close()) }()
 	ctx, stop := context.WithCancel(context.Background())
+	job.Attack.Spent = func() { fmt.Fprintln(out, spentLine) }
 	var done load.Attacked
 	ended := make(chan struct{})
 	go func() {
@@ -96,6 +100,16 @@ func (m *brokers) startAttackers() (*child.Process, error) {
 	return child.Start(m.topo.A, m.self, command, hiddenAttack, string(arg))
 }
 
+// spent is closed when they have tried all passwords, or ctx ends.
+func spent(ctx context.Context, p *child.Process) <-chan struct{} {
+	all := make(chan struct{})
+	go func() {
+		defer close(all)
+		_, _ = p.Line(ctx) // who has ended says so to endAttackers
+	}()
+	return all
+}
+
 // endAttackers has them stop, and says what they did.
 func endAttackers(ctx context.Context, p *child.Process) (sum attackDone, err error) {
 	if err := p.Running(); err != nil {
@@ -103,6 +117,9 @@ func endAttackers(ctx context.Context, p *child.Process) (sum attackDone, err er
 	}
 	p.CloseInput()
 	line, err := p.Line(ctx)
+	if err == nil && line == spentLine {
+		line, err = p.Line(ctx)
+	}
 	if err != nil {
 		return sum, err
 	}

@@ -91,6 +91,10 @@ func (m *brokers) tunnels(ctx context.Context) error {
 
 // carry sends ten packets through each tunnel that is up.
 func (m *brokers) carry(ctx context.Context, what string) error {
+	before, err := m.dropsNow()
+	if err != nil {
+		return err
+	}
 	r, err := m.crowd.Send(ctx, load.Traffic{
 		To: worldAddr, Tunnels: m.live, Packets: 10 * len(m.live), Rate: m.sizes.carryRate, Settle: m.sizes.settle,
 	})
@@ -99,7 +103,11 @@ func (m *brokers) carry(ctx context.Context, what string) error {
 	}
 	m.row("tunnels that carry traffic, "+what, "", float64(r.Alive))
 	m.row("  packets lost, there and back", "%", 100*r.Loss())
-	return nil
+	after, err := m.dropsNow()
+	if err == nil && r.Loss() > 0 {
+		m.note("%s: of %d packets there and back were lost %d: %v", what, r.Sent, r.Sent-r.Received, after.since(before))
+	}
+	return err
 }
 
 // bringUp has every client connect, unless that was done before, and show that it is

@@ -16,18 +16,36 @@ const (
 	engineColumn // and all after it: the product, as it is and with options
 	packetColumn
 	rawColumn
+	udpColumn
+	proxyColumn
+	wireguardColumn
 	columnCount
 )
 
-var columnNames = [columnCount]string{"plain IPv4", "naive loop", "--wire auto", "--wire packet", "--wire raw"}
+var columnNames = [columnCount]string{
+	"plain IPv4", "naive loop", "--wire auto", "--wire packet", "--wire raw", "v6udpv4", "proxy", "wireguard-go",
+}
+
+// columnKeys are what PairConfig.Columns calls them. Plain IPv4 and the naive loop are
+// always measured: the others are compared with them.
+var columnKeys = [columnCount]string{"", "", "auto", "packet", "raw", "udp", "proxy", "wireguard"}
+
+// usualColumns are measured when none are named.
+var usualColumns = []string{"auto", "packet", "raw"}
+
+// PairColumns returns what PairConfig.Columns may name.
+func PairColumns() []string { return columnKeys[engineColumn:] }
 
 // column is one way from one namespace to another.
 type column struct {
-	name     string
-	from, to *nstest.NS
-	addr     netip.Addr         // of to, by this way
-	procs    []*child.Process   // the tunnel at both ends; none for plain IPv4
-	guess    map[string]float64 // where the last search of a row ended
+	name               string
+	from, to           *nstest.NS
+	addr               netip.Addr     // of to, by this way
+	via                netip.AddrPort // the SOCKS5 server in from that is the only way; zero: there is none
+	inner              netip.Addr     // of a client with a tunnel in UDP, whose outer addresses are the next; else zero
+	outerFrom, outerTo netip.Addr
+	procs              []*child.Process   // the tunnel at both ends; none for plain IPv4
+	guess              map[string]float64 // where the last search of a row ended
 }
 
 func (c *column) stop() error {
@@ -89,12 +107,13 @@ func (c *column) cost(work func() error) (time.Duration, error) {
 // group is the columns that share one setting of the links, and their figures.
 type group struct {
 	gro     bool
+	shown   []int // the columns that there are
 	columns [columnCount]*column
 	rounds  [][columnCount][]float64 // by row of the table
 }
 
-func newGroup(gro bool, rows int) *group {
-	return &group{gro: gro, rounds: make([][columnCount][]float64, rows)}
+func newGroup(gro bool, rows int, shown []int) *group {
+	return &group{gro: gro, shown: shown, rounds: make([][columnCount][]float64, rows)}
 }
 
 func (g *group) label() string {

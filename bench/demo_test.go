@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -12,17 +11,6 @@ import (
 
 	"sixin4/tun/nstest"
 )
-
-// programs builds the two that the demo needs, and returns the path of sixin4.
-func programs(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	out, err := exec.Command("go", "build", "-o", dir+"/", "sixin4/cmd/sixin4", "sixin4/cmd/tspd").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return filepath.Join(dir, "sixin4")
-}
 
 // fewBytes is the size of the tests' transfers: the race detector is slow.
 const fewBytes = 5_000_000
@@ -34,7 +22,7 @@ func readOnly(*nstest.NS) error {
 
 func TestDemo(t *testing.T) {
 	nstest.Need(t)
-	self := programs(t)
+	self := program(t)
 	for _, test := range []struct {
 		name    string
 		forward func(*nstest.NS) error // nil: the real one

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"sixin4/bench/child"
@@ -30,6 +33,8 @@ type PairConfig struct {
 	Quick    bool          // shorter and coarser: about a minute
 	Duration time.Duration // counted time of a TCP run; 0 is 2 s, or 0.5 s with Quick
 	GRO      GRO           // "" is GROOff
+	Columns  []string      // of PairColumns; nil is auto, packet and raw
+	Rows     []string      // of PairRows; nil is all but flood
 	Progress io.Writer     // gets a line per measurement; nil is none
 
 	fine float64 // of the UDP search; 0 is 1.03, or 1.1 with Quick
@@ -68,11 +73,34 @@ func (c PairConfig) withDefaults() (PairConfig, error) {
 	case c.GRO != GROOff && c.GRO != GROOn && c.GRO != GROBoth:
 		return c, fmt.Errorf("bench pair: gro %q: not one of off, on, both", c.GRO)
 	}
-	return c, nil
+	if c.Columns == nil {
+		c.Columns = usualColumns
+	}
+	if c.Rows == nil {
+		c.Rows = usualRows
+	}
+	return c, errors.Join(unknown("column", c.Columns, PairColumns()), unknown("row", c.Rows, PairRows()))
+}
+
+// unknown is the error of what is named and not there.
+func unknown(what string, named, known []string) error {
+	for _, n := range named {
+		if !slices.Contains(known, n) {
+			return fmt.Errorf("bench pair: %s %q: not one of %s", what, n, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// CheckPair returns what is wrong with cfg, so that it can be told before anything starts.
+func CheckPair(cfg PairConfig) error {
+	_, err := cfg.withDefaults()
+	return err
 }
 
 // Pair measures plain IPv4, the naive loop and the engine between two
-// namespaces. It needs what nstest.Missing names, which is also the error.
+// namespaces, and what else cfg.Columns names; a column with a broker needs the program
+// tspd beside this one. It needs what nstest.Missing names, which is also the error.
 func Pair(ctx context.Context, cfg PairConfig) (Report, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -85,12 +113,12 @@ func Pair(ctx context.Context, cfg PairConfig) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	return pairOf(ctx, cfg, self)
+	return pairOf(ctx, cfg, self, filepath.Join(filepath.Dir(self), brokerProgram))
 }
 
-// pairOf is Pair with the program that has the subcommands named.
-func pairOf(ctx context.Context, cfg PairConfig, self string) (_ Report, err error) {
-	p, err := newPair(cfg, self)
+// pairOf is Pair with the program that has the subcommands, and the broker's, named.
+func pairOf(ctx context.Context, cfg PairConfig, self, broker string) (_ Report, err error) {
+	p, err := newPair(cfg, self, broker)
 	if err != nil {
 		return Report{}, err
 	}
@@ -108,6 +136,7 @@ func pairOf(ctx context.Context, cfg PairConfig, self string) (_ Report, err err
 type pair struct {
 	cfg    PairConfig
 	self   string
+	broker string // the program tspd
 	dir    string // of the control sockets
 	topos  []*nstest.Topology
 	groups []*group
@@ -118,12 +147,12 @@ type pair struct {
 	notes  []string
 }
 
-func newPair(cfg PairConfig, self string) (*pair, error) {
+func newPair(cfg PairConfig, self, broker string) (*pair, error) {
 	dir, err := os.MkdirTemp("", "sixin4-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("bench pair: %w", err)
 	}
-	p := &pair{cfg: cfg, self: self, dir: dir}
+	p := &pair{cfg: cfg, self: self, broker: broker, dir: dir}
 	p.addProbes()
 	return p, nil
 }
@@ -135,7 +164,7 @@ func (p *pair) build(ctx context.Context) error {
 		if p.cfg.GRO != GROBoth && gro != (p.cfg.GRO == GROOn) {
 			continue
 		}
-		g := newGroup(gro, len(p.rows))
+		g := newGroup(gro, len(p.rows), p.cfg.columns())
 		p.groups = append(p.groups, g)
 		if err := p.buildGroup(ctx, g); err != nil {
 			return err
@@ -147,22 +176,33 @@ func (p *pair) build(ctx context.Context) error {
 // buildGroup gives each tunnel a veth of its own, as both would receive all
 // protocol 41 packets of one. Plain IPv4 goes over the last one.
 func (p *pair) buildGroup(ctx context.Context, g *group) error {
-	for _, tunnel := range []struct {
-		column int
-		start  starter
-	}{{naiveColumn, startNaive}, {engineColumn, startEngine}, {packetColumn, startWire("packet")}, {rawColumn, startWire("raw")}} {
+	for _, i := range g.shown[1:] {
 		topo, err := p.topology(g.gro)
 		if err != nil {
 			return err
 		}
-		c := &column{name: columnNames[tunnel.column], from: topo.A, to: topo.B, addr: innerB.Addr()}
-		g.columns[tunnel.column] = c
-		if err := p.startTunnel(ctx, c, topo, tunnel.start); err != nil {
+		dir, err := os.MkdirTemp(p.dir, "")
+		if err != nil {
+			return err
+		}
+		c := &column{name: columnNames[i], from: topo.A, to: topo.B}
+		g.columns[i] = c
+		if err := builders[i](ctx, p, c, topo, dir); err != nil {
 			return fmt.Errorf("bench pair: %s: %w", c.name, err)
 		}
 		g.columns[plainColumn] = &column{name: columnNames[plainColumn], from: topo.A, to: topo.B, addr: topo.AddrB}
 	}
 	return nil
+}
+
+// columns are those to be measured, in order.
+func (c PairConfig) columns() (list []int) {
+	for i, key := range columnKeys {
+		if key == "" || slices.Contains(c.Columns, key) {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 func (p *pair) topology(gro bool) (*nstest.Topology, error) {
@@ -192,22 +232,6 @@ func setGRO(ns *nstest.NS, link string, on bool) error {
 		return err
 	}
 	return ns.SetGRODefer(link, groFlush, groDefer)
-}
-
-func (p *pair) startTunnel(ctx context.Context, c *column, topo *nstest.Topology, start starter) error {
-	dir, err := os.MkdirTemp(p.dir, "")
-	if err != nil {
-		return err
-	}
-	a, b := ends(topo, dir)
-	for _, e := range []end{a, b} {
-		proc, err := start(ctx, p.self, e)
-		if err != nil {
-			return err
-		}
-		c.procs = append(c.procs, proc)
-	}
-	return nil
 }
 
 // close stops every process, closes every namespace and removes the sockets.
@@ -244,13 +268,20 @@ func (p *pair) measure(ctx context.Context) error {
 func (p *pair) turn(ctx context.Context, round int, probe probe) error {
 	row := probe.rows[0]
 	for _, g := range p.groups {
-		for i, c := range g.columns {
+		for _, i := range g.shown {
+			c := g.columns[i]
+			if c.via.IsValid() && !probe.streams {
+				continue
+			}
 			values, err := probe.run(ctx, c)
 			if err == nil {
 				err = c.running()
 			}
 			if err != nil {
 				return fmt.Errorf("bench pair: %s, %s: %w", row.name, c.name, err)
+			}
+			if len(values) == 0 {
+				continue
 			}
 			g.add(probe, i, values)
 			fmt.Fprintf(p.cfg.Progress, "round %d of %d, GRO %s, %s, %s: %s %s\n",
@@ -263,7 +294,8 @@ func (p *pair) turn(ctx context.Context, round int, probe probe) error {
 // once takes the figures that are not taken per round.
 func (p *pair) once(ctx context.Context, probe probe) error {
 	for _, g := range p.groups {
-		for i, c := range g.columns {
+		for _, i := range g.shown {
+			c := g.columns[i]
 			values, err := probe.run(ctx, c)
 			if err != nil {
 				return fmt.Errorf("bench pair: %s: %w", c.name, err)

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"sixin4/bench/traffic"
@@ -16,14 +17,26 @@ type rowSpec struct {
 // probe measures some rows of one column at once. It returns a value for each of
 // them, or only for the first ones where the others do not apply.
 type probe struct {
-	first int // its first row's place in the table
-	rows  []rowSpec
-	run   func(context.Context, *column) ([]float64, error)
+	key     string // what PairConfig.Rows calls it
+	streams bool   // it is of TCP streams, which can go through a proxy
+	first   int    // its first row's place in the table
+	rows    []rowSpec
+	run     func(context.Context, *column) ([]float64, error)
 }
+
+// PairRows returns what PairConfig.Rows may name.
+func PairRows() []string { return append(slices.Clone(usualRows), "flood") }
+
+// usualRows are measured when none are named.
+var usualRows = []string{"tcp1", "tcp4", "udp64", "udp1400", "ping"}
 
 // addProbes sets what is measured, and the order of the table.
 func (p *pair) addProbes() {
-	p.probes = []probe{p.tcp(1, "TCP 1 stream"), p.tcp(4, "TCP 4 streams"), p.udp(64), p.udp(1400), p.ping()}
+	p.probes = []probe{p.tcp(1, "TCP 1 stream"), p.tcp(4, "TCP 4 streams"), p.udp(64), p.udp(1400), p.ping(), p.flooded()}
+	for i, key := range PairRows() {
+		p.probes[i].key = key
+	}
+	p.probes = slices.DeleteFunc(p.probes, func(probe probe) bool { return !slices.Contains(p.cfg.Rows, probe.key) })
 	p.idle, p.load = rss("peak RSS, idle"), rss("peak RSS, after load")
 	for i := range p.probes {
 		p.add(&p.probes[i])
@@ -48,9 +61,12 @@ const costBytes = 10_000_000
 func (p *pair) tcp(streams int, name string) probe {
 	cfg := traffic.TCP{Streams: streams, Warmup: p.cfg.Duration / 4, Duration: p.cfg.Duration}
 	return probe{
-		rows: []rowSpec{{name, "Gbit/s", true}, {name + ", tunnel CPU", "s/GB", false}},
+		streams: true,
+		rows:    []rowSpec{{name, "Gbit/s", true}, {name + ", tunnel CPU", "s/GB", false}},
 		run: func(ctx context.Context, c *column) ([]float64, error) {
 			var r traffic.TCPResult
+			cfg := cfg
+			cfg.Via = c.via
 			cpu, err := c.cost(func() (err error) {
 				r, err = p.runner().TCP(ctx, c.from, c.to, c.addr, cfg)
 				return err

@@ -9,7 +9,8 @@ import (
 func testPair() *pair {
 	p := &pair{cfg: PairConfig{Rounds: 2}, notes: []string{"one note"}}
 	p.rows = []rowSpec{{"TCP 1 stream", "Gbit/s", true}, {"tunnel CPU", "s/GB", false}}
-	off, on := newGroup(false, len(p.rows)), newGroup(true, len(p.rows))
+	shown := PairConfig{Columns: usualColumns}.columns()
+	off, on := newGroup(false, len(p.rows), shown), newGroup(true, len(p.rows), shown)
 	off.rounds[0] = [columnCount][]float64{{10, 20}, {1, 2}, {3, 8}, nil, {4, 9}}
 	off.rounds[1] = [columnCount][]float64{nil, {4}, {2}}
 	on.rounds[0] = [columnCount][]float64{{10, 10}, {0, 0}, {6, 8}}

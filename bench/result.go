@@ -33,7 +33,10 @@ func (p *pair) report() Report {
 }
 
 func (g *group) table(rows []rowSpec) Table {
-	t := Table{Title: fmt.Sprintf("Link GRO %s", g.label()), Columns: columnNames[:]}
+	t := Table{Title: fmt.Sprintf("Link GRO %s", g.label())}
+	for _, i := range g.shown {
+		t.Columns = append(t.Columns, columnNames[i])
+	}
 	for i, spec := range rows {
 		t.Rows = append(t.Rows, g.row(spec, g.rounds[i]))
 	}
@@ -42,7 +45,8 @@ func (g *group) table(rows []rowSpec) Table {
 
 func (g *group) row(spec rowSpec, rounds [columnCount][]float64) Row {
 	row := Row{Name: spec.name}
-	for i, values := range rounds {
+	for _, i := range g.shown {
+		values := rounds[i]
 		if len(values) == 0 {
 			row.Cells = append(row.Cells, Cell{})
 			continue
@@ -72,7 +76,10 @@ func scaled(factor float64, a, b []float64) *float64 {
 // groNotes compares the engine with GRO on to what there was with GRO off.
 func (p *pair) groNotes() (notes []string) {
 	off, on := p.groups[0], p.groups[1]
-	for column := engineColumn; column < columnCount; column++ {
+	for _, column := range off.shown {
+		if column < engineColumn {
+			continue
+		}
 		for i, spec := range p.rows {
 			engine := on.rounds[i][column]
 			self, ok := ratio(engine, off.rounds[i][column])

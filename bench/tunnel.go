@@ -46,6 +46,36 @@ func ends(t *nstest.Topology, dir string) (a, b end) {
 // starter starts the program of one end and returns once packets can flow.
 type starter func(ctx context.Context, self string, e end) (*child.Process, error)
 
+// builder makes a column of a topology whose links are ready. dir is for files.
+type builder func(ctx context.Context, p *pair, c *column, t *nstest.Topology, dir string) error
+
+// builders are those of all columns but plain IPv4, which needs nothing.
+var builders = [columnCount]builder{
+	naiveColumn:     bothEnds(startNaive),
+	engineColumn:    bothEnds(startEngine),
+	packetColumn:    bothEnds(startWire("packet")),
+	rawColumn:       bothEnds(startWire("raw")),
+	udpColumn:       brokered(startUDP, netip.AddrPort{}),
+	proxyColumn:     brokered(startProxy, proxyAddr),
+	wireguardColumn: bothEnds(startWireGuard),
+}
+
+// bothEnds has two of the same program, each with an address of one network inside.
+func bothEnds(start starter) builder {
+	return func(ctx context.Context, p *pair, c *column, t *nstest.Topology, dir string) error {
+		a, b := ends(t, dir)
+		c.addr = innerB.Addr()
+		for _, e := range []end{a, b} {
+			proc, err := start(ctx, p.self, e)
+			if err != nil {
+				return err
+			}
+			c.procs = append(c.procs, proc)
+		}
+		return nil
+	}
+}
+
 // engineCommand is the product as its users start it.
 func engineCommand(self string, e end) []string {
 	return []string{self, "up",

@@ -23,8 +23,10 @@ type Attack struct {
 	Drips     int     // that send a byte a second
 	PerSecond float64 // of each kind of bad message, and ten times as many bad datagrams
 	Passwords int     // wrong ones in all, of users that there are and that there are not
-	Guessers  int     // at a time
+	Guessers  int     // at a time, each by one mechanism
 	Users     []string
+
+	Spent func() `json:"-"` // called when all passwords are tried, unless nil
 }
 
 // Attacked is what was done.
@@ -64,13 +66,31 @@ func (c *Crowd) Run(ctx context.Context, k Attack, a *Attacked) {
 		})
 	})
 	all.Go(func() {
-		_ = Each(ctx, k.Passwords, max(k.Guessers, 1), func(ctx context.Context, i int) error {
-			c.wrongPassword(ctx, k, i, a)
-			return nil
-		})
+		c.guessAll(ctx, k, a)
+		if k.Spent != nil && ctx.Err() == nil {
+			k.Spent()
+		}
 	})
 	all.Wait()
 }
+
+// guessAll tries all passwords. A guesser keeps to its mechanism, so that those of PLAIN,
+// who wait for each other at the broker, hold up nobody else.
+func (c *Crowd) guessAll(ctx context.Context, k Attack, a *Attacked) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for g := range max(k.Guessers, 1) {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < k.Passwords && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				c.wrongPassword(ctx, k, guessing[g%len(guessing)], i, a)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// guessing are the mechanisms by which passwords are tried.
+var guessing = []string{sasl.Plain, sasl.ScramSHA256, sasl.DigestMD5}
 
 // source is the client that does the i-th thing.
 func (k Attack) source(i int) int { return k.From + i%k.Sources }
@@ -196,13 +216,12 @@ func datagram(from, to netip.AddrPort, text []byte) []byte {
 	return p
 }
 
-// wrongPassword is one login that fails, by each mechanism in turn, over UDP and TCP.
-func (c *Crowd) wrongPassword(ctx context.Context, k Attack, i int, a *Attacked) {
+// wrongPassword is one login that fails, the i-th, over UDP and TCP in turn.
+func (c *Crowd) wrongPassword(ctx context.Context, k Attack, mechanism string, i int, a *Attacked) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	l := Login{
-		Mechanism: []string{sasl.Plain, sasl.ScramSHA256, sasl.DigestMD5}[i%3],
-		User:      k.Users[i%len(k.Users)], Password: "not the password", TCP: i%2 == 1, Guess: true,
+		Mechanism: mechanism, User: k.Users[i/2%len(k.Users)], Password: "not the password", TCP: i%2 == 1, Guess: true,
 	}
 	switch _, err := c.once(ctx, k.source(i), l, time.Now()); {
 	case again(err):

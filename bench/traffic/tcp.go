@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/proxy"
 )
 
 const (
@@ -22,6 +24,9 @@ type TCP struct {
 	Streams  int           // 1 or more
 	Warmup   time.Duration // not counted: slow start and the first wake-ups
 	Duration time.Duration // counted, greater than 0
+
+	// Via is the SOCKS5 server (RFC 1928) through which the source connects; zero: directly.
+	Via netip.AddrPort
 }
 
 func (c TCP) check() error {
@@ -151,7 +156,10 @@ func SourceTCP(ctx context.Context, to netip.AddrPort, cfg TCP) error {
 
 func connect(ctx context.Context, to netip.AddrPort, cfg TCP) ([]net.Conn, error) {
 	var conns []net.Conn
-	dialer := net.Dialer{Deadline: cfg.deadline()}
+	dialer, err := cfg.dialer()
+	if err != nil {
+		return nil, err
+	}
 	for len(conns) < cfg.Streams {
 		conn, err := dialer.DialContext(ctx, "tcp", to.String())
 		if err != nil {
@@ -167,6 +175,19 @@ func connect(ctx context.Context, to netip.AddrPort, cfg TCP) ([]net.Conn, error
 		}
 	}
 	return conns, nil
+}
+
+// dialer is what connects, by itself or through a proxy.
+func (c TCP) dialer() (proxy.ContextDialer, error) {
+	direct := &net.Dialer{Deadline: c.deadline()}
+	if !c.Via.IsValid() {
+		return direct, nil
+	}
+	socks, err := proxy.SOCKS5("tcp", c.Via.String(), nil, direct)
+	if err != nil {
+		return nil, err
+	}
+	return socks.(proxy.ContextDialer), nil
 }
 
 func fill(conn net.Conn) error {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -27,25 +29,22 @@ that lets ordinary users make user namespaces.`
 
 func newBenchBroker() *cobra.Command {
 	var cfg bench.BrokerConfig
-	var asJSON bool
-	cmd := &cobra.Command{
+	cmd := reporting(&cobra.Command{
 		Use:     "broker",
 		Short:   "The broker tspd with a crowd of clients",
 		Long:    brokerBenchHelp,
 		Example: "  sixin4 bench broker --quick\n  sixin4 bench broker --only rate,storm --rounds 5\n  sixin4 bench broker --only leak --sessions 1000000",
-		Args:    cli.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
 			if err := bench.CheckBroker(cfg); err != nil {
 				return cli.Usage("%w", err)
 			}
 			return nil
 		},
-		RunE: inNamespaces(func(cmd *cobra.Command) error {
-			cfg.Progress = cmd.ErrOrStderr()
-			report, err := bench.Broker(cmd.Context(), cfg)
-			return writeReport(cmd, report, err, asJSON)
-		}),
-	}
+	}, func(ctx context.Context, progress io.Writer) (bench.Report, error) {
+		cfg.Progress = progress
+		return bench.Broker(ctx, cfg)
+	})
+	cmd.RunE = inNamespaces(cmd.RunE)
 	f := cmd.Flags()
 	f.StringSliceVar(&cfg.Parts, "only", nil, "measure these `PARTS` only: "+strings.Join(bench.BrokerParts(), ","))
 	f.IntVar(&cfg.Users, "users", 0, "`N` users in the database (default 100000, or 2000 with --quick)")
@@ -53,6 +52,5 @@ func newBenchBroker() *cobra.Command {
 	f.IntVar(&cfg.Sessions, "sessions", 0, "`N` sessions of the part leak (default 50000, or 2000 with --quick)")
 	f.IntVar(&cfg.Rounds, "rounds", 0, "measure rate, cost and storm `N` times (default 3, or 1 with --quick)")
 	f.BoolVar(&cfg.Quick, "quick", false, "small, about half a minute")
-	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -87,6 +87,7 @@ var forTests = map[string][]string{
 	module + "/tsp/tsptest":                {"bench"},
 	module + "/tsp/broker/store/storetest": nil,
 	module + "/tun/nstest":                 {"bench", "cmd"},
+	module + "/cmd/internal/programtest":   nil,
 }
 
 // breach says what is wrong with from importing to, or nothing. A test may
@@ -160,6 +161,8 @@ func TestBreach(t *testing.T) {
 		{"bench", "encap", false, true},
 		{"bench", "tsp/tsptest", false, true},
 		{"cmd/internal/daemon", "tsp/tsptest", false, false},
+		{"cmd/sixin4", "cmd/internal/programtest", true, true},
+		{"cmd/sixin4", "cmd/internal/programtest", false, false},
 		{"bench", "cmd/internal/control", false, false},
 		{"encap", "bench", false, false},
 		{"encap", "cmd/internal/exit", true, false},
@@ -197,6 +200,7 @@ var mayImport = map[string][]string{
 	"cmd/internal/control":               {"golang.org/x/sys"},
 	"cmd/internal/daemon":                {"golang.org/x/sys"},
 	"cmd/internal/metrics":               {"golang.org/x/net", "golang.org/x/sys"},
+	"cmd/internal/programtest":           {"github.com/prometheus/client_golang", "github.com/spf13/cobra"}, // lints what the programs serve
 	"cmd/internal/proxy":                 {"github.com/things-go/go-socks5", "golang.org/x/sys"},
 	"cmd/internal/state":                 {"golang.org/x/sys"},
 	"bench":                              {"golang.org/x/sys"},
@@ -204,6 +208,7 @@ var mayImport = map[string][]string{
 	"bench/load":                         {"golang.org/x/net", "golang.org/x/sys"},
 	"bench/naive":                        {"golang.org/x/sys"},
 	"bench/traffic":                      {"golang.org/x/net", "golang.org/x/sys"},
+	"bench/wireguard":                    {"golang.zx2c4.com/wireguard"},
 }
 
 func TestModulesOfOthers(t *testing.T) {
