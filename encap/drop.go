@@ -121,8 +121,8 @@ const (
 	DropNoRelay
 	// DropLoop: the packet carries an outer packet of our own; by [CheckNesting].
 	DropLoop
-	// DropNested: the packet is in too many tunnels already; by [CheckNesting]
-	// (RFC 2473, Section 4.1).
+	// DropNested: the packet is in too many tunnels already, or says that it may be in
+	// none any more; by [CheckNesting] (RFC 2473, Sections 4.1 and 4.1.1).
 	DropNested
 	// DropTooBig: longer than the tunnel MTU; by the engine, which answers with
 	// [AppendPacketTooBig].

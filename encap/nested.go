@@ -41,7 +41,8 @@ func NestedTunnels(p *packet.Packet, limit int) (n int) {
 
 // CheckNesting refuses what would go round: an inner packet p that carries an outer
 // packet which this host has sent through one of its tunnels, [DropLoop], or that is in
-// limit tunnels already, [DropNested] (RFC 2473, Section 4.1). All others
+// limit tunnels already, or whose sender wants it in none any more, [DropNested]
+// (RFC 2473, Sections 4.1 and 4.1.1). All others
 // it answers with [Forward], most of them by a look at one byte. p has passed
 // [CheckInner].
 func CheckNesting(p *packet.Packet, limit int, s Sent) Drop {
@@ -60,12 +61,17 @@ func IsOuter(p *packet.Packet, s Sent) bool {
 
 // AppendNested is like [AppendUnreachable] for a packet that is in too many tunnels
 // already, by the message that RFC 2473, Section 4.1.1 has for it: an ICMPv6 parameter
-// problem (RFC 4443, Section 3.4), whose pointer is at the field that says what is in p.
+// problem (RFC 4443, Section 3.4). Its pointer is at the limit of 0 that p has itself, or
+// else at the field that says what is in p.
 func AppendNested(dst []byte, from netip.Addr, p *packet.Packet) []byte {
 	if !answerable(p) || IPv6(p.Head())[dstOffset] == 0xff {
 		return dst
 	}
-	return appendError(dst, icmpParameterProblem, 0, nextHeaderOffset, from, p)
+	pointer := nextHeaderOffset
+	if limit, at, ok := IPv6(p.Head()).encapsulationLimit(); ok && limit == 0 {
+		pointer = at
+	}
+	return appendError(dst, icmpParameterProblem, 0, uint32(pointer), from, p)
 }
 
 func (b IPv6) checkNesting(limit int, s Sent) Drop {
@@ -77,6 +83,11 @@ func (b IPv6) checkNesting(limit int, s Sent) Drop {
 		if n++; n >= limit {
 			return DropNested
 		}
+	}
+	// A limit of 0 refuses this tunnel too, a greater one admits it (RFC 2473, Section
+	// 4.1.1). One less would go into the outer header, but IPv4 has no place for it.
+	if own, _, ok := b.encapsulationLimit(); ok && own == 0 {
+		return DropNested
 	}
 	return Forward
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"sixin4/encap/packet"
 )
@@ -21,11 +22,12 @@ type UDPHeader struct {
 	hopLimitTTL uint8
 }
 
-// UDPHeader is Header for a tunnel of IPv6 in UDP to a port.
+// UDPHeader is Header for a tunnel of IPv6 in UDP to a port. The far end may be on this
+// host: a relay perhaps, to which the way is another.
 func (o Outer) UDPHeader(port uint16) (UDPHeader, error) {
-	v4, err := o.Header()
+	v4, err := o.header4()
 	if err != nil {
-		return UDPHeader{}, err
+		return UDPHeader{}, fmt.Errorf("outer header: %w", err)
 	}
 	if port == 0 {
 		return UDPHeader{}, fmt.Errorf("outer header: %w", errors.New("UDP has no port 0"))
@@ -38,6 +40,24 @@ func (o Outer) UDPHeader(port uint16) (UDPHeader, error) {
 	binary.BigEndian.PutUint16(b[22:], port)
 	return h, nil
 }
+
+// header4 is the IPv4 header of one over UDP.
+func (o Outer) header4() (Header, error) {
+	for _, a := range []netip.Addr{o.Src, o.Dst} {
+		if !a.Is4() || !someHost4(a.As4()) {
+			return Header{}, fmt.Errorf("address %v: not that of an IPv4 host", a)
+		}
+	}
+	others := o // the rest is checked with addresses that nobody minds
+	others.Src = netip.AddrFrom4([4]byte{192, 0, 2, 1})
+	h, err := others.header()
+	src := o.Src.As4()
+	h.src = binary.BigEndian.Uint32(src[:])
+	return h.To(o.Dst.As4()), err
+}
+
+// someHost4 reports whether a may be a host's address, this one's too.
+func someHost4(a [4]byte) bool { return a[0] == 127 || unicast4(a) }
 
 // Encap puts the outer headers in front of the inner IPv6 packet p, in place, as
 // Header.Encap does. p has UDPHeaderLen bytes of headroom.
@@ -76,7 +96,7 @@ func DecapUDP(p *packet.Packet) (src [4]byte, port uint16, d Drop) {
 	}
 	outer := IPv4(p.Head())
 	src, port = outer.Src4(), binary.BigEndian.Uint16(outer[20:])
-	if !unicast4(src) || port == 0 {
+	if !someHost4(src) || port == 0 {
 		return src, port, DropOuterSource
 	}
 	ecn := outer.ECN()

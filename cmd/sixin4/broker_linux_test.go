@@ -74,6 +74,7 @@ func (b *realBroker) begin(args ...string) {
 // through the tunnel; the broker is started anew, after a kill, and the tunnel goes on
 // before the client says a word.
 func TestBroker(t *testing.T) {
+	t.Parallel()
 	b := newRealBroker(t)
 	before, beforeB := dump(t, b.topo.A), dump(t, b.topo.B)
 	b.begin()
@@ -100,14 +101,19 @@ func TestBroker(t *testing.T) {
 // TestBrokerAccount: a user gets the same address and prefix with each mechanism and
 // from anywhere, packets from the prefix pass, and others do not.
 func TestBrokerAccount(t *testing.T) {
+	t.Parallel()
 	b := newRealBroker(t)
 	b.addUser("alice", "secret", 48)
 	b.begin()
-	t.Setenv("SIXIN4_PASSWORD", "secret")
+	password := func(text string) string { // a file that holds it
+		must(t, os.WriteFile(b.dir+"/"+text, []byte(text), 0o600))
+		return b.dir + "/" + text
+	}
+	right := password("secret")
 	prefix := " prefix 2001:db8:1001::/48"
 	for _, method := range []string{"any", "scram-sha-256", "digest-md5", "plain"} {
 		for _, transport := range []string{"tcp", "udp"} {
-			p := b.connect("--user", "alice", "--auth", method, "--transport", transport, "--router")
+			p := b.connect("--user", "alice", "--password-file", right, "--auth", method, "--transport", transport, "--router")
 			want := "ready: six0 v6v4 " + b.host + " -> " + b.far + " address " + clientInside + " mtu 1480" + prefix
 			if line := p.ready(); line != want {
 				t.Errorf("%s over %s: line\n%s, want\n%s", method, transport, line, want)
@@ -115,7 +121,7 @@ func TestBrokerAccount(t *testing.T) {
 			p.stop()
 		}
 	}
-	p := b.connect("--user", "alice", "--router")
+	p := b.connect("--user", "alice", "--password-file", right, "--router")
 	p.ready()
 	talk := b.talk()
 	talk()
@@ -126,8 +132,7 @@ func TestBrokerAccount(t *testing.T) {
 	talk()
 	p.stop()
 
-	t.Setenv("SIXIN4_PASSWORD", "wrong")
-	p = b.connect("--user", "alice")
+	p = b.connect("--user", "alice", "--password-file", password("wrong"))
 	if code := p.code(); code != exit.Permission {
 		t.Errorf("a wrong password: exit status %d, want %d:\n%s", code, exit.Permission, p.stderr.text())
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -31,7 +32,13 @@ type brokered struct {
 // when the test ends.
 func brokerAt(t *testing.T, c tsptest.Config) *brokered {
 	t.Helper()
-	b := &brokered{t: t, topo: pair(t), broker: tsptest.New(c), dir: t.TempDir()}
+	return brokerOn(t, pair(t), c)
+}
+
+// brokerOn is brokerAt for hosts that are not on one link.
+func brokerOn(t *testing.T, topo *nstest.Topology, c tsptest.Config) *brokered {
+	t.Helper()
+	b := &brokered{t: t, topo: topo, broker: tsptest.New(c), dir: t.TempDir()}
 	b.host, b.far = b.topo.AddrA.String(), b.topo.AddrB.String()
 	ctx, cancel := context.WithCancel(context.Background())
 	var (
@@ -140,6 +147,12 @@ func (b *brokered) moveHost() string {
 // a word over it and waits for it to come back.
 func (b *brokered) talk() func() {
 	b.t.Helper()
+	return b.wordOver(b.topo.A, b.echoes())
+}
+
+// echoes listens at the broker's end of the tunnels and says everything again.
+func (b *brokered) echoes() net.Listener {
+	b.t.Helper()
 	var l net.Listener
 	must(b.t, b.topo.B.Do(func() (err error) {
 		l, err = net.Listen("tcp6", "["+brokerInside+"]:7")
@@ -155,21 +168,35 @@ func (b *brokered) talk() func() {
 			go func() { _, _ = io.Copy(c, c) }() // until the other side goes
 		}
 	}()
+	return l
+}
+
+// wordOver connects from a host, and returns what sends a word and waits for it.
+func (b *brokered) wordOver(from *nstest.NS, l net.Listener) func() {
+	b.t.Helper()
+	c := b.dial(from, l.Addr().String())
+	return func() { b.passes(c, []byte("word")) }
+}
+
+func (b *brokered) dial(from *nstest.NS, to string) net.Conn {
+	b.t.Helper()
 	var c net.Conn
-	must(b.t, b.topo.A.Do(func() (err error) {
-		c, err = (&net.Dialer{Timeout: patience}).Dial("tcp6", "["+brokerInside+"]:7")
+	must(b.t, from.Do(func() (err error) {
+		c, err = (&net.Dialer{Timeout: patience}).Dial("tcp6", to)
 		return err
 	}))
 	b.t.Cleanup(func() { c.Close() })
-	return func() {
-		b.t.Helper()
-		must(b.t, c.SetDeadline(time.Now().Add(patience)))
-		_, err := c.Write([]byte("word"))
-		must(b.t, err)
-		back := make([]byte, 4)
-		if _, err := io.ReadFull(c, back); err != nil || string(back) != "word" {
-			b.t.Fatalf("%q came back, %v", back, err)
-		}
+	return c
+}
+
+// passes sends something and waits until it is back.
+func (b *brokered) passes(c net.Conn, what []byte) {
+	b.t.Helper()
+	must(b.t, c.SetDeadline(time.Now().Add(patience)))
+	go func() { _, _ = c.Write(what) }() // what does not arrive is missed below
+	back := make([]byte, len(what))
+	if _, err := io.ReadFull(c, back); err != nil || !bytes.Equal(back, what) {
+		b.t.Fatalf("what came back is not the %d bytes that were sent: %v", len(what), err)
 	}
 }
 

@@ -43,7 +43,7 @@ func TestBrokerBlocksPorts(t *testing.T) {
 	for _, step := range []struct {
 		link int
 		mtu  string
-	}{{1400, "mtu=1372"}, {1500, "mtu=1472"}} {
+	}{{1400, "mtu=1380"}, {1500, "mtu=1480"}} {
 		must(t, b.topo.B.SetMTU(b.topo.LinkB, step.link))
 		b.process.await(b.process.stderr, "the MTU follows the way to the peer\" name=tspd0 "+step.mtu)
 	}

@@ -62,16 +62,9 @@ const connectExamples = `  # A tunnel without an account:
   # Only see what one would get; this needs no privilege:
   sixin4 connect --server 192.0.2.2 --once`
 
-// connectFlags are the flags of `sixin4 connect` that are no settings.
-type connectFlags struct {
-	file   string
-	dryRun bool
-	json   bool
-}
-
 func newConnect() *cobra.Command {
 	raw := make(config.Raw)
-	var flags connectFlags
+	var flags cli.Running
 	cmd := &cobra.Command{
 		Use:     "connect (--server HOST[:PORT] | -f FILE) [flags]",
 		Short:   "Get a tunnel from a broker, and keep it",
@@ -82,17 +75,17 @@ func newConnect() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVarP(&flags.file, "file", "f", "", "read settings from this `FILE`: TOML (sixin4 help connect-config), or a tspc.conf or gogoc.conf")
+	f.StringVarP(&flags.File, "file", "f", "", "read settings from this `FILE`: TOML (sixin4 help connect-config), or a tspc.conf or gogoc.conf")
 	cli.AddSettings(cmd, raw, connectSettings)
-	cli.AddDryRun(cmd, &flags.dryRun, &flags.json)
+	flags.AddDryRun(cmd)
 	return cmd
 }
 
-func connect(cmd *cobra.Command, raw config.Raw, flags connectFlags) error {
-	if err := cli.CheckDryRun(flags.dryRun, flags.json); err != nil {
+func connect(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
+	if err := flags.CheckDryRun(); err != nil {
 		return err
 	}
-	cfg, err := readConnect(raw, flags.file)
+	cfg, err := readConnect(raw, flags.File)
 	if err != nil {
 		return err
 	}
@@ -106,9 +99,9 @@ func connect(cmd *cobra.Command, raw config.Raw, flags connectFlags) error {
 	for _, warning := range cfg.Warnings {
 		env.Logger.Warn(warning)
 	}
-	if flags.dryRun {
+	if flags.DryRun {
 		r, err := daemon.RehearseConnect(cfg, env)
-		return cli.WriteDryRun(env.Out, r, flags.json, err)
+		return flags.WriteDryRun(env.Out, r, err)
 	}
 	program.IgnorePipe() // who reads the log may go away; the tunnel stays
 	return daemon.Connect(cmd.Context(), cfg, env)

@@ -112,6 +112,7 @@ func TestConnectKilled(t *testing.T) {
 // TestConnectAgain: the far end falls silent, a new session is made, and the
 // interface is the same one with the same address all the time.
 func TestConnectAgain(t *testing.T) {
+	t.Parallel()
 	b := brokerAt(t, tsptest.Config{})
 	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
 	far := b.farEnd(b.host)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,7 @@ import (
 
 	"sixin4/cmd/internal/exit"
 	"sixin4/cmd/internal/program"
+	"sixin4/cmd/internal/programtest"
 	"sixin4/tun/nstest"
 )
 
@@ -45,6 +47,11 @@ func TestMain(m *testing.M) {
 	if role := os.Getenv(roleVariable); role != "" {
 		fmt.Fprintln(os.Stderr, roles[role]())
 		os.Exit(exit.Failure)
+	}
+	flag.Parse()
+	// Tests that say t.Parallel wait for timers most of the time, in namespaces of their own.
+	if set := flag.Lookup("test.parallel"); set.Value.String() == set.DefValue {
+		_ = set.Value.Set("4") // fails only for what is no number
 	}
 	nstest.Main(m)
 }
@@ -149,12 +156,7 @@ func prepare(t testing.TB, role string, args ...string) *process {
 		t.Fatal(err)
 	}
 	p := &process{t: t, cmd: exec.Command(self, args...), stdout: newLines(), stderr: newLines()}
-	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "JOURNAL_STREAM=")
-	}), roleVariable+"="+role)
-	if os.Getenv("GORACE") == "" {
-		p.cmd.Env = append(p.cmd.Env, "GORACE=atexit_sleep_ms=0") // a second for each process otherwise
-	}
+	p.cmd.Env = programtest.Environ(roleVariable + "=" + role)
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	t.Cleanup(p.kill)
 	return p
@@ -262,19 +264,10 @@ func (l *lines) next(part string) (string, error) {
 	}
 }
 
-// pair makes two hosts on one link, closed when the test ends. The link has no
-// IPv6: its addresses would come and go by themselves while a test compares.
+// pair makes two hosts on one link without IPv6, closed when the test ends.
 func pair(t testing.TB) *nstest.Topology {
 	t.Helper()
-	nstest.Need(t)
-	topo, err := nstest.Pair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { must(t, topo.Close()) })
-	must(t, topo.A.Sysctl("net/ipv6/conf/"+topo.LinkA+"/disable_ipv6", "1"))
-	must(t, topo.B.Sysctl("net/ipv6/conf/"+topo.LinkB+"/disable_ipv6", "1"))
-	return topo
+	return programtest.Pair(t)
 }
 
 func must(t testing.TB, err error) {

@@ -20,6 +20,7 @@ const told = " six0 192.0.2.1 192.0.2.2 2001:0db8:0000:0000:0000:0000:0000:0001 
 // TestKeepalive: the far end is not there yet, comes, goes, and comes again, and each time
 // the status, the metrics and the programs say so.
 func TestKeepalive(t *testing.T) {
+	t.Parallel()
 	topo := pair(t)
 	file := filepath.Join(t.TempDir(), "told")
 	w := &two{topo: topo, socketA: socketIn(t, "six0"), socketB: socketIn(t, "six1")}

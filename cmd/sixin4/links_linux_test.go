@@ -131,6 +131,7 @@ func TestMovesToAnotherLink(t *testing.T) {
 
 // TestFixedLocalWaits: an address that was given is the one and only.
 func TestFixedLocalWaits(t *testing.T) {
+	t.Parallel()
 	topo := pair(t)
 	w := connected(t, topo, "--local", "192.0.2.1")
 	s := w.stream(t)
@@ -149,6 +150,7 @@ func TestFixedLocalWaits(t *testing.T) {
 
 // TestPeerRestart: the far end is killed, and comes back.
 func TestPeerRestart(t *testing.T) {
+	t.Parallel()
 	topo := pair(t)
 	w := connected(t, topo)
 	s := w.stream(t)
@@ -162,6 +164,7 @@ func TestPeerRestart(t *testing.T) {
 
 // TestLinkDown: the link is away for as long as TCP needs to notice, twice.
 func TestLinkDown(t *testing.T) {
+	t.Parallel()
 	topo := pair(t)
 	w := connected(t, topo)
 	s := w.stream(t)

@@ -10,10 +10,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-
 	"sixin4/cmd/internal/control"
 	"sixin4/cmd/internal/exit"
+	"sixin4/cmd/internal/programtest"
 	"sixin4/tun/ifcfg"
 )
 
@@ -35,7 +34,7 @@ func TestCommandLineErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		{"", exit.Usage, "no command: up, connect, status, bench, demo or version (sixin4 --help says more)"},
+		{"", exit.Usage, "no command: up, connect, proxy, status, bench, demo or version (sixin4 --help says more)"},
 		{"ups", exit.Usage, `unknown command "ups"; the nearest is up`},
 		{"frobnicate", exit.Usage, `unknown command "frobnicate" (sixin4 --help lists them)`},
 		{"bench", exit.Usage, "bench: what? (sixin4 bench --help shows examples)"},
@@ -43,6 +42,7 @@ func TestCommandLineErrors(t *testing.T) {
 		{"bench pair --rounds -1", exit.Usage, "--rounds -1: a number from 1 belongs here"},
 		{"bench micro --rounds -1", exit.Usage, "--rounds -1: a number from 1 belongs here"},
 		{"bench pair --gro maybe", exit.Usage, "--gro maybe: off, on or both"},
+		{"bench pair --columns gre", exit.Usage, `bench pair: column "gre": not one of auto, packet, raw, udp, proxy, wireguard`},
 		{"bench pair --duration -1s", exit.Usage, "--duration -1s: a time like 2s belongs here"},
 		{"--version", exit.Usage, "unknown flag --version (sixin4 --help lists them)"},
 		{"up --adress 2001:db8::2/64", exit.Usage, "unknown flag --adress; the nearest is --address"},
@@ -83,25 +83,7 @@ func TestCommandLineErrors(t *testing.T) {
 }
 
 // TestHelp: every command has a help text with examples that are about itself.
-func TestHelp(t *testing.T) {
-	var visit func(cmd *cobra.Command)
-	visit = func(cmd *cobra.Command) {
-		if cmd.Runnable() {
-			args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
-			code, stdout, stderr := sixin4(args...)
-			if code != exit.OK || stderr != "" {
-				t.Errorf("%v: %d, %q", args, code, stderr)
-			}
-			if !strings.Contains(stdout, "\nExamples:\n") || !strings.Contains(cmd.Example, cmd.CommandPath()) {
-				t.Errorf("%v shows no examples:\n%s", args, stdout)
-			}
-		}
-		for _, c := range cmd.Commands() {
-			visit(c)
-		}
-	}
-	visit(newRoot(nil, nil))
-}
+func TestHelp(t *testing.T) { programtest.Help(t, newRoot(nil, nil), sixin4) }
 
 func TestHelpConfig(t *testing.T) {
 	code, stdout, _ := sixin4("help", "config")

@@ -1,17 +1,14 @@
 package main
 
 import (
-	"bufio"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-
 	"sixin4/cmd/internal/exit"
+	"sixin4/cmd/internal/programtest"
 	"sixin4/tsp"
 	"sixin4/tsp/tsptest"
 	"sixin4/tun/nstest"
@@ -22,52 +19,19 @@ const metricsAt = "127.0.0.1:9641"
 // fetch asks for a path in a namespace, and returns status and text.
 func fetch(t testing.TB, ns *nstest.NS, path string) (code int, text string) {
 	t.Helper()
-	err := ns.Do(func() error {
-		c, err := net.Dial("tcp", metricsAt)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, "GET "+path+" HTTP/1.0\r\n\r\n"); err != nil {
-			return err
-		}
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		code, text = resp.StatusCode, string(b)
-		return err
-	})
-	if err != nil {
-		t.Fatalf("get %s: %v", path, err)
-	}
-	return code, text
+	return programtest.Get(t, ns, metricsAt, path)
 }
 
 // scrape returns a page of metrics that has no fault.
 func scrape(t testing.TB, ns *nstest.NS) string {
 	t.Helper()
-	code, page := fetch(t, ns, "/metrics")
-	if code != http.StatusOK {
-		t.Fatalf("metrics: %d, %s", code, page)
-	}
-	problems, err := promlint.New(strings.NewReader(page)).Lint()
-	if err != nil || len(problems) != 0 {
-		t.Errorf("metrics: %v, %v", problems, err)
-	}
-	return page
+	return programtest.Metrics(t, ns, metricsAt)
 }
 
 // has wants lines on a page.
 func has(t testing.TB, page string, lines ...string) {
 	t.Helper()
-	for _, line := range lines {
-		if !strings.Contains(page, "\n"+line) {
-			t.Errorf("no %q in\n%s", line, page)
-		}
-	}
+	programtest.HasLines(t, page, lines...)
 }
 
 // TestMetrics: the page of a static tunnel follows what the tunnel does, and readiness
@@ -134,6 +98,7 @@ func TestMetricsRefused(t *testing.T) {
 // TestMetricsOfConnect: what the broker says is counted; before there is a tunnel the
 // process is alive and not ready.
 func TestMetricsOfConnect(t *testing.T) {
+	t.Parallel()
 	b := brokerAt(t, tsptest.Config{})
 	b.broker.Change(func(c *tsptest.Config) {
 		c.Answer = func(*tsp.Request, netip.Addr) (*tsp.Tunnel, error) { return nil, &tsp.Error{Code: tsp.Busy} }

@@ -3,13 +3,10 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
-	"net"
-	"time"
-
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"sixin4/tun/nstest"
 )
@@ -42,6 +39,9 @@ func (n *natted) up(args ...string) (*process, string) {
 	return p, p.ready()
 }
 
+// upWithin is how long a tunnel may take to come up behind a NAT.
+const upWithin = 5 * time.Second
+
 // TestNAT: a tunnel comes up behind every kind of NAT, and TCP through it survives that
 // the NAT forgets all it knows.
 func TestNAT(t *testing.T) {
@@ -49,15 +49,21 @@ func TestNAT(t *testing.T) {
 		name string
 		nat  nstest.NAT
 	}{
-		{"ports are kept", nstest.NAT{}},
-		{"ports are random", nstest.NAT{Random: true}},
-		{"everybody gets in", nstest.NAT{Inside: netip.MustParseAddr("192.0.2.1")}},
+		{"port-restricted cone: ports are kept", nstest.NAT{}},
+		{"symmetric: ports are random", nstest.NAT{Random: true}},
+		{"address-restricted cone", nstest.NAT{Inside: netip.MustParseAddr("192.0.2.1"), Only: netip.MustParseAddr("198.51.100.2")}},
+		{"full cone: everybody gets in", nstest.NAT{Inside: netip.MustParseAddr("192.0.2.1")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			n := behindNAT(t, "keepalive", "3s")
 			tt.nat.Link = nstest.LinkRB
 			must(t, n.nat.AddNAT(tt.nat))
+			begun := time.Now()
 			p, line := n.up()
+			if took := time.Since(begun); took > upWithin {
+				t.Errorf("up after %v, want at most %v", took, upWithin)
+			}
 			want := fmt.Sprintf("ready: six0 v6udpv4 %s -> %s address %s mtu 1472", n.host, n.far, clientInside)
 			if line != want {
 				t.Errorf("line\n%s, want\n%s", line, want)
@@ -86,6 +92,7 @@ func TestNAT(t *testing.T) {
 
 // TestUDPMode: IPv6 in UDP where nothing asks for it, between two hosts on one link.
 func TestUDPMode(t *testing.T) {
+	t.Parallel()
 	b := newRealBroker(t)
 	before, beforeB := dump(t, b.topo.A), dump(t, b.topo.B)
 	b.begin()
@@ -102,58 +109,8 @@ func TestUDPMode(t *testing.T) {
 	sameAs(t, b.topo.B, beforeB)
 }
 
-// echoes listens at the broker's end of the tunnels and says everything again.
-func (n *natted) echoes() net.Listener {
-	n.t.Helper()
-	var l net.Listener
-	must(n.t, n.topo.B.Do(func() (err error) {
-		l, err = net.Listen("tcp6", "["+brokerInside+"]:7")
-		return err
-	}))
-	n.t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { _, _ = io.Copy(c, c) }() // until the other side goes
-		}
-	}()
-	return l
-}
-
-// wordOver connects from a host, and returns what sends a word and waits for it.
-func (n *natted) wordOver(from *nstest.NS, l net.Listener) func() {
-	n.t.Helper()
-	c := n.dial(from, l.Addr().String())
-	return func() { n.passes(c, []byte("word")) }
-}
-
-func (n *natted) dial(from *nstest.NS, to string) net.Conn {
-	n.t.Helper()
-	var c net.Conn
-	must(n.t, from.Do(func() (err error) {
-		c, err = (&net.Dialer{Timeout: patience}).Dial("tcp6", to)
-		return err
-	}))
-	n.t.Cleanup(func() { c.Close() })
-	return c
-}
-
-// passes sends something and waits until it is back.
-func (n *natted) passes(c net.Conn, what []byte) {
-	n.t.Helper()
-	must(n.t, c.SetDeadline(time.Now().Add(patience)))
-	go func() { _, _ = c.Write(what) }() // what does not arrive is missed below
-	back := make([]byte, len(what))
-	if _, err := io.ReadFull(c, back); err != nil || !bytes.Equal(back, what) {
-		n.t.Fatalf("what came back is not the %d bytes that were sent: %v", len(what), err)
-	}
-}
-
 // longOver sends a megabyte there and back.
 func (n *natted) longOver(from *nstest.NS) {
 	n.t.Helper()
-	n.passes(n.dial(from, "["+brokerInside+"]:7"), bytes.Repeat([]byte("all sizes"), 1<<17))
+	n.passes(n.brokered.dial(from, "["+brokerInside+"]:7"), bytes.Repeat([]byte("all sizes"), 1<<17))
 }

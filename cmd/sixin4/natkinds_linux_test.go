@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 // TestEaten: something on the way drops protocol 41 without a word, though the broker
 // sees the address that the host has. The tunnel is made one in UDP, and TCP passes.
 func TestEaten(t *testing.T) {
+	t.Parallel()
 	n := behindNAT(t)
 	must(t, n.nat.DropForwarded(41))
 	p, line := n.up()
@@ -39,6 +41,7 @@ func TestEaten(t *testing.T) {
 
 // TestDirect: where protocol 41 passes it is what is chosen, and stays.
 func TestDirect(t *testing.T) {
+	t.Parallel()
 	n := behindNAT(t)
 	p, _ := n.up()
 	talk := n.talk()
@@ -53,6 +56,7 @@ func TestDirect(t *testing.T) {
 // TestDoubleNAT: a NAT behind another, both with random ports, both of which start anew;
 // and two clients of one broker behind them, in both modes that may be asked for.
 func TestDoubleNAT(t *testing.T) {
+	t.Parallel()
 	n := behindNAT(t, "keepalive", "3s")
 	inner := nstest.Open(t)
 	must(t, nstest.Link(inner, "up", n.topo.A, "down"))
@@ -89,6 +93,7 @@ func TestDoubleNAT(t *testing.T) {
 // TestForgetfulNAT: a NAT that forgets an idle flow after two seconds, with a keepalive
 // that is longer at first. The tunnel goes on as it is, and learns to ask more often.
 func TestForgetfulNAT(t *testing.T) {
+	t.Parallel()
 	n := behindNAT(t, "keepalive", "4s")
 	must(t, n.nat.AddNAT(nstest.NAT{Link: nstest.LinkRB, Random: true}))
 	must(t, n.nat.Sysctl("net/netfilter/nf_conntrack_udp_timeout", "2"))
@@ -111,17 +116,20 @@ func TestForgetfulNAT(t *testing.T) {
 // not told: TCP passes in both.
 func TestShortPath(t *testing.T) {
 	for _, mtu := range []int{1280, 1400} {
-		n := behindNAT(t)
-		must(t, n.nat.AddNAT(nstest.NAT{Link: nstest.LinkRB, Random: true}))
-		must(t, n.nat.SetMTU(nstest.LinkRB, mtu))
-		must(t, n.topo.B.SetMTU(n.topo.LinkB, mtu))
-		p, _ := n.up("--mode", "v6udpv4")
-		l := n.echoes()
-		n.wordOver(n.topo.A, l)()
-		n.longOver(n.topo.A)
-		must(t, l.Close())
-		p.stop()
-		n.process.stop()
+		t.Run(strconv.Itoa(mtu), func(t *testing.T) {
+			t.Parallel()
+			n := behindNAT(t)
+			must(t, n.nat.AddNAT(nstest.NAT{Link: nstest.LinkRB, Random: true}))
+			must(t, n.nat.SetMTU(nstest.LinkRB, mtu))
+			must(t, n.topo.B.SetMTU(n.topo.LinkB, mtu))
+			p, _ := n.up("--mode", "v6udpv4")
+			l := n.echoes()
+			n.wordOver(n.topo.A, l)()
+			n.longOver(n.topo.A)
+			must(t, l.Close())
+			p.stop()
+			n.process.stop()
+		})
 	}
 }
 
@@ -131,6 +139,7 @@ var outerEnd = regexp.MustCompile(`msg="tunnel is up" lease=\S+ outer=([0-9.]+:[
 // TestForged: whoever answers at an address of his own, forges packets in the name of a
 // client or says goodbye in it does not move or end its tunnel.
 func TestForged(t *testing.T) {
+	t.Parallel()
 	n := behindNAT(t, "keepalive", "3s")
 	p, _ := n.up("--mode", "v6udpv4")
 	talk := n.talk()
@@ -218,6 +227,19 @@ func summed(b []byte) []byte {
 // forge sends a datagram from the router with a source that is another's.
 func (n *natted) forge(from, to netip.AddrPort, payload []byte) {
 	n.t.Helper()
+	b, dst := udpPacket(from, to, payload), to.Addr().As4()
+	must(n.t, n.nat.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Addr: dst})
+	}))
+}
+
+// udpPacket is a datagram in an IPv4 packet, without a checksum.
+func udpPacket(from, to netip.AddrPort, payload []byte) []byte {
 	src, dst := from.Addr().As4(), to.Addr().As4()
 	b := make([]byte, 28, 28+len(payload))
 	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_UDP
@@ -227,12 +249,5 @@ func (n *natted) forge(from, to netip.AddrPort, payload []byte) {
 	binary.BigEndian.PutUint16(b[20:], from.Port())
 	binary.BigEndian.PutUint16(b[22:], to.Port())
 	binary.BigEndian.PutUint16(b[24:], uint16(8+len(payload)))
-	must(n.t, n.nat.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		return unix.Sendto(fd, append(b, payload...), 0, &unix.SockaddrInet4{Addr: dst})
-	}))
+	return append(b, payload...)
 }

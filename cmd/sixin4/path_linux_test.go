@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sixin4/cmd/internal/control"
+	"sixin4/tsp/tsptest"
 	"sixin4/tun/nstest"
 )
 
@@ -101,6 +102,28 @@ func TestNarrowPathFiltered(t *testing.T) {
 			w.a.stop()
 		})
 	}
+}
+
+// TestConnectNarrowPathFiltered: the same for a tunnel of a broker.
+func TestConnectNarrowPathFiltered(t *testing.T) {
+	t.Parallel()
+	b := brokerOn(t, narrow(t, 1400, true), tsptest.Config{})
+	b.broker.Change(func(c *tsptest.Config) { c.Answer = b.offer })
+	far := b.farEnd(b.host)
+	p := b.connect("--mtu", "probe", "--wire", "raw")
+	p.ready()
+	s := newStream(t, b.topo.A, b.topo.B, brokerInside)
+	s.goesOn()
+	socket := b.dir + "/six0.sock"
+	st := askUntil(t, socket, func(s control.Tunnel) bool { return s.PathMTU != nil && s.PathMTU.Phase == "complete" })
+	if st.PathMTU.MTU != 1380 || st.MTU != 1380 || st.Peers[0].MTU != 1380 || st.PathMTU.Address != brokerInside {
+		t.Errorf("found was %+v, the status says %d and %d; want 1380", st.PathMTU, st.MTU, st.Peers[0].MTU)
+	}
+	s.goesOn()
+	s.end()
+	addsUp(t, b.topo.A, "six0", socket)
+	p.stop()
+	far.stop()
 }
 
 // TestNarrowPathStatic: --mtu N leaves it to the router to cut packets.

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -70,6 +72,7 @@ func TestPathMTU(t *testing.T) {
 		{"1400, --mtu 1480", 1400, "raw", []string{"--mtu", "1480"}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			topo := routed(t, tt.mtu)
 			a, b, socket := tunnelBetween(t, topo, tt.wire, tt.more...)
 			s := newStream(t, topo.A, topo.B, pathB)
@@ -121,15 +124,25 @@ func TestForgedICMP(t *testing.T) {
 		mtu    uint16
 		quote  []byte
 		reason string
+		wire   string
 	}{
-		{"a flow we do not carry", 1000, quote("2001:db8:9::1", pathB, 548), "inner-foreign"},
-		{"MTU 68", 68, quote(pathA, pathB, 548), "implausible"},
-		{"quoting 28 bytes of a packet never sent", 1000, packettest.Outer(a4, b4, 1, packettest.Pattern(0, 900))[:28], "quote-length"},
-		{"MTU larger than current", 1499, quote(pathA, pathB, 548), "not-smaller"},
+		{"a flow we do not carry", 1000, quote("2001:db8:9::1", pathB, 548), "inner-foreign", "raw"},
+		{"MTU 68", 68, quote(pathA, pathB, 548), "implausible", "raw"},
+		{"quoting 28 bytes of a packet never sent", 1000, packettest.Outer(a4, b4, 1, packettest.Pattern(0, 900))[:28], "quote-length", "raw"},
+		{"MTU larger than current", 1499, quote(pathA, pathB, 548), "not-smaller", "raw"},
+		{"a flow we do not carry, by the kernel", 1000, quote("2001:db8:9::1", pathB, 548), "inner-foreign", "auto"},
+		{"MTU 68, by the kernel", 68, quote(pathA, pathB, 548), "implausible", "auto"},
+		{"quoting 28 bytes of a packet never sent, by the kernel", 1000, packettest.Outer(a4, b4, 1, packettest.Pattern(0, 900))[:28], "quote-length", "auto"},
+		{"MTU larger than current, by the kernel", 1499, quote(pathA, pathB, 548), "not-smaller", "auto"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			topo := routed(t, 1500)
-			a, b, socket := tunnelBetween(t, topo, "raw")
+			wire := "raw"
+			if tt.wire == "auto" {
+				wire = fastest(t, topo.A)
+			}
+			a, b, socket := tunnelBetween(t, topo, tt.wire)
+			askUntil(t, socket, func(s control.Tunnel) bool { return s.Wire == wire })
 			forge(t, topo, 3, 4, tt.mtu, tt.quote)
 			askUntil(t, socket, func(s control.Tunnel) bool { return s.ICMP.Ignored[tt.reason] == 1 })
 			if got := routeMTU(t, topo.A, outerB); got != 0 {
@@ -139,8 +152,11 @@ func TestForgedICMP(t *testing.T) {
 			s.goesOn()
 			s.end()
 			status := ask(t, socket)
-			if status.MTU != 1480 || status.Peers[0].MTU != 1480 || status.Drops["too-big"]+status.Drops["send-emsgsize"] != 0 {
-				t.Errorf("MTU %d, drops %v", status.MTU, status.Drops)
+			if status.MTU != 1480 || status.Peers[0].MTU != 1480 || status.Drops["too-big"]+status.Drops["send-emsgsize"] != 0 || status.Wire != wire {
+				t.Errorf("MTU %d, wire %s, drops %v", status.MTU, status.Wire, status.Drops)
+			}
+			if wire == "raw" {
+				addsUp(t, topo.A, "six0", socket)
 			}
 			a.stop()
 			b.stop()
@@ -180,17 +196,27 @@ func TestKernelPathMTU(t *testing.T) {
 	if status := ask(t, socket); status.MTU != 1480 || status.Drops["too-big"]+status.Drops["send-emsgsize"] != 0 {
 		t.Errorf("MTU %d, drops %v", status.MTU, status.Drops)
 	}
+	addsUp(t, topo.A, "six0", socket)
 	a.stop()
 	b.stop()
 }
 
-// TestICMPState: a far end without protocol 41 is a state, said once, until it is heard;
-// and the inner sender hears of each.
+// TestICMPState: a far end without protocol 41 is a state, said once, until it is heard, and
+// the programs of --on-down and --on-up hear of it; and the inner sender hears of each.
 func TestICMPState(t *testing.T) {
 	topo := routed(t, 1500)
 	socket := socketIn(t, "six0")
-	a := start(t, topo.A, "main", "up", "--remote", outerB, "--address", pathA+"/64", "--name", "six0", "--socket", socket, "--wire", "raw")
+	file := filepath.Join(t.TempDir(), "told")
+	a := start(t, topo.A, "main", "up", "--remote", outerB, "--address", pathA+"/64", "--name", "six0", "--socket", socket, "--wire", "raw",
+		"--on-up", `sh -c 'echo up >>"`+file+`"'`, "--on-down", `sh -c 'echo down >>"`+file+`"'`)
 	a.ready()
+	heard := func(want string) {
+		t.Helper()
+		nstest.Eventually(t, patience, "the programs are told "+want, func() bool {
+			text, err := os.ReadFile(file)
+			return err == nil && strings.HasSuffix(strings.Join(strings.Fields(string(text)), " "), want)
+		})
+	}
 	refused := func() error {
 		return topo.A.Do(func() error {
 			c, err := net.Dial("udp6", net.JoinHostPort(pathB, strconv.Itoa(9)))
@@ -207,6 +233,7 @@ func TestICMPState(t *testing.T) {
 	if !strings.Contains(s.Reason, "does not take protocol 41") || s.Peers[0].Reason != s.Reason {
 		t.Errorf("%q, %q", s.Reason, s.Peers[0].Reason)
 	}
+	heard("down") // after up, unless what the kernel sends by itself was refused before that was told
 	must(t, refused())
 	askUntil(t, socket, func(s control.Tunnel) bool { return s.ICMP.Relayed["protocol-unreachable"] > 1 })
 	b := start(t, topo.B, "main", "up", "--remote", outerA, "--address", pathB+"/64", "--name", "six1", "--socket", socketIn(t, "six1"), "--wire", "raw")
@@ -214,9 +241,11 @@ func TestICMPState(t *testing.T) {
 	transfer := newStream(t, topo.A, topo.B, pathB)
 	transfer.goesOn()
 	transfer.end()
+	heard("down up")
 	if s := ask(t, socket); s.State != "up" || s.Reason != "" {
 		t.Errorf("%s, %q", s.State, s.Reason)
 	}
+	addsUp(t, topo.A, "six0", socket)
 	if n := strings.Count(a.stderr.text(), "does not take protocol 41"); n != 1 {
 		t.Errorf("said %d times", n)
 	}

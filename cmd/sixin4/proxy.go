@@ -77,6 +77,7 @@ var proxySettings = []cli.Setting{
 	cli.Flag(config.LastServer, "FILE", "keeps the broker that worked last"),
 	cli.Flag(config.AlwaysSame, "bool", "use only the broker in --last-server, once there is one"),
 	cli.Flag(config.MTU, "auto|N", "largest IPv6 packet in bytes; auto, the default, follows the way to the broker, less 28; N, 1280 to 65515, is fixed", "auto", "1280", "1472"),
+	cli.Flag(config.Socket, "PATH", "control socket that sixin4 status asks; default: proxy-0.sock or the next free number in /run/sixin4 or $XDG_RUNTIME_DIR/sixin4, none where neither can be written"),
 	cli.Flag(config.LogFormat, "text|json", "how the log is written; default text", "text", "json"),
 }
 
@@ -117,6 +118,7 @@ func runProxy(cmd *cobra.Command, raw config.Raw, file string, command []string)
 	ctx, env := cmd.Context(), daemon.Env{
 		Out:         cmd.OutOrStdout(),
 		Logger:      program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
+		SocketDirs:  program.SocketDirs(),
 		Negotiation: daemon.Negotiation{GiveUp: client.Permanent},
 	}
 	if len(command) > 0 {

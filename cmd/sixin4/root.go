@@ -34,7 +34,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Long:    rootHelp,
 		Example: rootExamples,
 	}
-	cli.Prepare(root, stdout, stderr, "no command: up, connect, status, bench, demo or version (sixin4 --help says more)")
+	cli.Prepare(root, stdout, stderr, "no command: up, connect, proxy, status, bench, demo or version (sixin4 --help says more)")
 	root.AddCommand(newUp(), newConnect(), newProxy(), newStatus(), newBench(), newDemo(), cli.NewVersion("sixin4", version),
 		cli.ConfigTopic("config", "up", config.Reference), cli.ConfigTopic("connect-config", "connect", config.ReferenceConnect),
 		cli.ConfigTopic("proxy-config", "proxy", config.ReferenceProxy))

@@ -109,6 +109,13 @@ func (s *stream) goesOn() {
 // stalls waits until TCP has sent something again in vain.
 func (s *stream) stalls() {
 	s.t.Helper()
+	s.backsOff(2)
+}
+
+// backsOff waits until TCP has sent something again n times in vain: it waits 200 ms at
+// least before the first, and twice as long before each that follows.
+func (s *stream) backsOff(n uint8) {
+	s.t.Helper()
 	raw, err := s.conn.SyscallConn()
 	must(s.t, err)
 	nstest.Eventually(s.t, patience, "the transfer stalls", func() bool {
@@ -116,7 +123,7 @@ func (s *stream) stalls() {
 		err := raw.Control(func(fd uintptr) {
 			info, _ = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		})
-		return err == nil && info != nil && info.Backoff >= 2
+		return err == nil && info != nil && info.Backoff >= n
 	})
 }
 

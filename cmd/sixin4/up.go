@@ -57,16 +57,9 @@ const upExamples = `  # The tunnel of a provider, who gave the two addresses; al
             --peer 198.51.100.1=2001:db8:1::/48 \
             --peer 203.0.113.7=2001:db8:2::/48,2001:db8:3::/48 --route 2001:db8::/32`
 
-// upFlags are the flags of `sixin4 up` that are no settings.
-type upFlags struct {
-	file   string
-	dryRun bool
-	json   bool
-}
-
 func newUp() *cobra.Command {
 	raw := make(config.Raw)
-	var flags upFlags
+	var flags cli.Running
 	cmd := &cobra.Command{
 		Use:     "up (--remote A.B.C.D | --peer A.B.C.D=PREFIX...) [flags]",
 		Short:   "Run a tunnel to a fixed peer, or a hub",
@@ -78,17 +71,17 @@ func newUp() *cobra.Command {
 	cli.AddSettings(cmd, raw, upSettings)
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&flags.file, "config", "", "read settings from this `FILE`: TOML, the names of these flags are its keys (sixin4 help config)")
-	cli.AddDryRun(cmd, &flags.dryRun, &flags.json)
+	f.StringVar(&flags.File, "config", "", "read settings from this `FILE`: TOML, the names of these flags are its keys (sixin4 help config)")
+	flags.AddDryRun(cmd)
 	return cmd
 }
 
-func up(cmd *cobra.Command, raw config.Raw, flags upFlags) error {
-	if err := cli.CheckDryRun(flags.dryRun, flags.json); err != nil {
+func up(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
+	if err := flags.CheckDryRun(); err != nil {
 		return err
 	}
-	if flags.file != "" {
-		file, err := config.ReadFile(flags.file)
+	if flags.File != "" {
+		file, err := config.ReadFile(flags.File)
 		if err != nil {
 			return err
 		}
@@ -104,10 +97,10 @@ func up(cmd *cobra.Command, raw config.Raw, flags upFlags) error {
 		SocketDirs: program.SocketDirs(),
 		Build:      metrics.Build{Program: "sixin4", Version: cli.BuildVersion(version)},
 	}
-	if !flags.dryRun {
+	if !flags.DryRun {
 		program.IgnorePipe() // who reads the log may go away; the tunnel stays
 		return daemon.Up(cmd.Context(), cfg, env)
 	}
 	plan, err := daemon.NewPlan(cfg, env)
-	return cli.WriteDryRun(env.Out, plan, flags.json, err)
+	return flags.WriteDryRun(env.Out, plan, err)
 }

@@ -55,6 +55,7 @@ func TestWireAuto(t *testing.T) {
 			func(ns *nstest.NS) error { return ns.Do(func() error { return netlink.XfrmPolicyDel(policy) }) }, "send-eperm"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			topo := pair(t)
 			needFree(t, topo.A)
 			best := fastest(t, topo.A)

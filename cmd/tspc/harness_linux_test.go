@@ -25,6 +25,7 @@ import (
 	"sixin4/cmd/internal/daemon"
 	"sixin4/cmd/internal/exit"
 	"sixin4/cmd/internal/program"
+	"sixin4/cmd/internal/programtest"
 	"sixin4/tsp/tsptest"
 	"sixin4/tun/nstest"
 )
@@ -145,17 +146,9 @@ type network struct {
 	run string // the directory for /run of B
 }
 
-// newNetwork makes the network. Its link has no IPv6: the addresses would come and go
-// by themselves while a test compares.
 func newNetwork(t testing.TB) *network {
 	t.Helper()
-	nstest.Need(t)
-	topo, err := nstest.Pair()
-	must(t, err)
-	t.Cleanup(func() { must(t, topo.Close()) })
-	must(t, topo.A.Sysctl("net/ipv6/conf/"+topo.LinkA+"/disable_ipv6", "1"))
-	must(t, topo.B.Sysctl("net/ipv6/conf/"+topo.LinkB+"/disable_ipv6", "1"))
-	return &network{topo, t, t.TempDir()}
+	return &network{programtest.Pair(t), t, t.TempDir()}
 }
 
 // broker serves on an address of A until the test ends.
@@ -205,12 +198,7 @@ func (n *network) start(ns *nstest.NS, role, dir string, args ...string) *runnin
 	must(n.t, err)
 	p := &running{t: n.t, cmd: exec.Command(self, args...), ended: make(chan struct{})}
 	p.cmd.Dir = dir
-	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "JOURNAL_STREAM=") || strings.HasPrefix(v, config.PasswordVariable+"=")
-	}), roleVariable+"="+role, runVariable+"="+n.run)
-	if os.Getenv("GORACE") == "" {
-		p.cmd.Env = append(p.cmd.Env, "GORACE=atexit_sleep_ms=0") // a second for each process otherwise
-	}
+	p.cmd.Env = programtest.Environ(config.PasswordVariable+"=", roleVariable+"="+role, runVariable+"="+n.run)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	must(n.t, ns.Start(p.cmd))
 	go func() {

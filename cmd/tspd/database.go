@@ -69,6 +69,7 @@ type need struct {
 	pool   bool // know what is free
 
 	keyless bool // do without the key
+	alone   bool // no broker may run
 }
 
 // with runs f on the database.
@@ -92,7 +93,7 @@ func (w *where) open(ctx context.Context, need need) (db *database, err error) {
 	if db.cfg, err = config.CheckStore(w.raw); err != nil {
 		return nil, err
 	}
-	c := databases.Config{Store: db.cfg, Create: need.create, MakeKey: need.key, Keyless: need.keyless}
+	c := databases.Config{Store: db.cfg, Create: need.create, MakeKey: need.key, Keyless: need.keyless, Alone: need.alone}
 	if need.pool {
 		if c.Pool, err = config.CheckPool(w.raw); err != nil {
 			return nil, err
@@ -102,7 +103,7 @@ func (w *where) open(ctx context.Context, need need) (db *database, err error) {
 	if err != nil {
 		return nil, err
 	}
-	db.Store, db.hasKey = opened.Store, opened.HasKey
+	db.Store, db.hasKey = opened, opened.HasKey
 	return db, nil
 }
 

@@ -43,7 +43,7 @@ func newKeyReplace() *cobra.Command {
 	w := addWhere(cmd)
 	cmd.Args = cli.NoArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return w.with(cmd, need{keyless: true}, func(ctx context.Context, db *database) error {
+		return w.with(cmd, need{keyless: true, alone: true}, func(ctx context.Context, db *database) error {
 			return db.replaceKey(ctx, cmd, without)
 		})
 	}
@@ -53,11 +53,6 @@ func newKeyReplace() *cobra.Command {
 // replaceKey first makes the new key beside the old, then changes the database, and
 // gives the files their names last: whenever it is cut short, both keys are there.
 func (db *database) replaceKey(ctx context.Context, cmd *cobra.Command, without bool) error {
-	unlock, err := databases.Lock(db.cfg)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	old, err := db.oldKey(ctx)
 	switch {
 	case err != nil:

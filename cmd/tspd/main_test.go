@@ -11,9 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"sixin4/cmd/internal/exit"
+	"sixin4/cmd/internal/programtest"
 	"sixin4/tsp"
 	"sixin4/tsp/broker/store"
 	"sixin4/tsp/broker/store/sqlite"
@@ -176,25 +175,7 @@ func TestCommandLineErrors(t *testing.T) {
 }
 
 // TestHelp: every command has a help text with examples that are about itself.
-func TestHelp(t *testing.T) {
-	var visit func(cmd *cobra.Command)
-	visit = func(cmd *cobra.Command) {
-		if cmd.Runnable() {
-			args := append(strings.Fields(cmd.CommandPath())[1:], "--help")
-			code, stdout, stderr := tspd(args...)
-			if code != exit.OK || stderr != "" {
-				t.Errorf("%v: %d, %q", args, code, stderr)
-			}
-			if !strings.Contains(stdout, "\nExamples:\n") || !strings.Contains(cmd.Example, cmd.CommandPath()) {
-				t.Errorf("%v shows no examples:\n%s", args, stdout)
-			}
-		}
-		for _, c := range cmd.Commands() {
-			visit(c)
-		}
-	}
-	visit(newRoot(nil, nil))
-}
+func TestHelp(t *testing.T) { programtest.Help(t, newRoot(nil, nil), tspd) }
 
 func TestHelpConfig(t *testing.T) {
 	code, stdout, _ := tspd("help", "config")

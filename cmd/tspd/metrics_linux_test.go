@@ -1,16 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"net/http"
 	"strings"
 	"testing"
 
-	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
-
 	"sixin4/cmd/internal/exit"
+	"sixin4/cmd/internal/programtest"
 	"sixin4/tun/nstest"
 )
 
@@ -19,28 +17,7 @@ const metricsAt = "127.0.0.1:9641"
 // fetch asks for a path in a namespace, and returns status and text.
 func fetch(t *testing.T, ns *nstest.NS, path string) (code int, text string) {
 	t.Helper()
-	err := ns.Do(func() error {
-		c, err := net.Dial("tcp", metricsAt)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		if _, err := io.WriteString(c, "GET "+path+" HTTP/1.0\r\n\r\n"); err != nil {
-			return err
-		}
-		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		code, text = resp.StatusCode, string(b)
-		return err
-	})
-	if err != nil {
-		t.Fatalf("get %s: %v", path, err)
-	}
-	return code, text
+	return programtest.Get(t, ns, metricsAt, path)
 }
 
 // TestMetrics: the page of a broker has no fault, and readiness follows drain.
@@ -57,22 +34,12 @@ func TestMetrics(t *testing.T) {
 	if !strings.Contains(line, "300") {
 		t.Errorf("the broker said %q", line)
 	}
-	code, page := fetch(t, topo.B, "/metrics")
-	problems, err := promlint.New(strings.NewReader(page)).Lint()
-	if code != http.StatusOK || err != nil || len(problems) != 0 {
-		t.Errorf("metrics: %d, %v, %v", code, problems, err)
-	}
-	for _, want := range []string{
+	programtest.HasLines(t, programtest.Metrics(t, topo.B, metricsAt),
 		`sixin4_build_info{program="tspd",version=`, `sixin4_tunnel_up{tunnel="tspd0",mode="broker"} 1`,
 		`sixin4_broker_tunnels{state="up"} 0`, `sixin4_broker_db_up 1`, `sixin4_broker_draining 0`,
 		`sixin4_broker_prefix_pool_free{pool="2001:db8:1000::/36"} 268435455`,
 		`sixin4_broker_sessions_total{transport="tcp"} 1`, `sixin4_tsp_requests_total{result="300"} 1`,
-		`sixin4_broker_auth_failures_total{mechanism="`, "process_open_fds ",
-	} {
-		if !strings.Contains(page, "\n"+want) {
-			t.Errorf("no %q in\n%s", want, page)
-		}
-	}
+		`sixin4_broker_auth_failures_total{mechanism="`, "process_open_fds ")
 	if code, text := fetch(t, topo.B, "/readyz"); code != http.StatusOK || text != "{\"ready\":true}\n" {
 		t.Errorf("readyz: %d, %s", code, text)
 	}

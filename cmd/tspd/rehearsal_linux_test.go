@@ -43,7 +43,8 @@ FORWARD
 open a raw socket for protocol 41 on 192.0.2.2
 give it the address fe80::c000:202/64
 give it the address 2001:db8:1000::1/128
-route 2001:db8:1000::/36 into it
+let 4096 packets wait for it
+route 2001:db8:1000::/36 into it, by way of fe80::1
 make the control socket DIR/s
 serve metrics at 127.0.0.1:9641`
 	const set = "set net.ipv6.conf.all.forwarding to 1, and back to 0 at the end"

@@ -77,16 +77,9 @@ var serveSettings = append([]cli.Setting{
 	cli.Flag(config.SMTPTLS, "starttls|tls|none", "how the mail server is spoken to; default starttls", "starttls", "tls", "none"),
 }, cli.Common...)
 
-// serveFlags are the flags of `tspd serve` that are no settings.
-type serveFlags struct {
-	file   string
-	dryRun bool
-	json   bool
-}
-
 func newServe() *cobra.Command {
 	raw := make(config.Raw)
-	var flags serveFlags
+	var flags cli.Running
 	cmd := &cobra.Command{
 		Use:     "serve --prefix PREFIX [flags]",
 		Short:   "Run the broker",
@@ -96,17 +89,17 @@ func newServe() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd, raw, flags) },
 	}
 	cmd.Flags().SortFlags = false
-	addConfig(cmd, &flags.file)
+	addConfig(cmd, &flags.File)
 	cli.AddSettings(cmd, raw, serveSettings)
-	cli.AddDryRun(cmd, &flags.dryRun, &flags.json)
+	flags.AddDryRun(cmd)
 	return cmd
 }
 
-func serve(cmd *cobra.Command, raw config.Raw, flags serveFlags) error {
-	if err := cli.CheckDryRun(flags.dryRun, flags.json); err != nil {
+func serve(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
+	if err := flags.CheckDryRun(); err != nil {
 		return err
 	}
-	if err := merge(raw, flags.file); err != nil {
+	if err := merge(raw, flags.File); err != nil {
 		return err
 	}
 	cfg, err := config.CheckBroker(raw)
@@ -119,9 +112,9 @@ func serve(cmd *cobra.Command, raw config.Raw, flags serveFlags) error {
 		SocketDirs: program.SocketDirs(),
 		Build:      metrics.Build{Program: "tspd", Version: cli.BuildVersion(version)},
 	}
-	if flags.dryRun {
+	if flags.DryRun {
 		r, err := daemon.RehearseServe(cfg, env)
-		return cli.WriteDryRun(env.Out, r, flags.json, err)
+		return flags.WriteDryRun(env.Out, r, err)
 	}
 	program.IgnorePipe() // who reads the log may go away; the tunnels stay
 	return daemon.Serve(cmd.Context(), cfg, env)

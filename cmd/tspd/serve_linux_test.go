@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,8 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"sixin4/cmd/internal/control"
 	"sixin4/cmd/internal/exit"
+	"sixin4/cmd/internal/programtest"
+	"sixin4/tun/ifcfg"
 	"sixin4/tun/nstest"
 )
 
@@ -42,7 +47,7 @@ func serveIn(t *testing.T, ns *nstest.NS, args ...string) *broker {
 		t.Fatal(err)
 	}
 	b := &broker{t: t, cmd: exec.Command(self, append([]string{"serve"}, args...)...)}
-	b.cmd.Env = append(os.Environ(), beTspd+"=1")
+	b.cmd.Env = programtest.Environ(beTspd + "=1")
 	b.cmd.Stderr = &b.stderr
 	out, err := b.cmd.StdoutPipe()
 	if err != nil {
@@ -93,6 +98,25 @@ func namespace(t *testing.T) *nstest.Topology {
 	return topo
 }
 
+// queueOf is how many packets may wait for an interface.
+func queueOf(t *testing.T, name string) uint32 {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer unix.Close(fd)
+	r, err := unix.NewIfreq(name)
+	if err == nil {
+		err = unix.IoctlIfreq(fd, unix.SIOCGIFTXQLEN, r)
+	}
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	return r.Uint32()
+}
+
 // TestServe: with nothing but a prefix it listens at the default route's address,
 // makes its files, and the other commands work beside it.
 func TestServe(t *testing.T) {
@@ -102,6 +126,18 @@ func TestServe(t *testing.T) {
 	if want := "ready: tspd " + topo.AddrB.String() + ":3653 prefix 2001:db8:1000::/36\n"; b.ready != want {
 		b.code()
 		t.Fatalf("line %q, want %q; standard error:\n%s", b.ready, want, b.stderr.String())
+	}
+	if err := topo.B.Do(func() error {
+		way, err := ifcfg.RouteTo(netip.MustParseAddr("2001:db8:1fff::1"))
+		if way.Interface != "tspd0" || way.Gateway != netip.MustParseAddr("fe80::1") {
+			t.Errorf("the pool is routed by %+v, want tspd0 by way of one neighbour", way)
+		}
+		if n := queueOf(t, "tspd0"); n != 4096 {
+			t.Errorf("%d packets may wait for the broker, want 4096", n)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 	t.Setenv("SIXIN4_PASSWORD", password)
 	code, stdout, stderr := tspd("user", "add", "alice", "--legacy-login", "--config", file)

@@ -25,6 +25,7 @@ type shownUser struct {
 	Disabled    bool          `json:"disabled"`
 	Operator    bool          `json:"operator"`
 	Email       string        `json:"email,omitempty"`
+	Confirmed   bool          `json:"email_confirmed,omitempty"` // the user has shown to read it
 	Created     time.Time     `json:"created"`
 	Iterations  int           `json:"iterations"`
 	Tunnels     []shownTunnel `json:"tunnels,omitempty"` // in user show
@@ -33,7 +34,7 @@ type shownUser struct {
 func showUser(u store.User) shownUser {
 	return shownUser{
 		Name: u.Name, ID: u.ID, PrefixLen: u.PrefixLen, MaxTunnels: max(u.MaxTunnels, 1), LegacyLogin: u.Legacy,
-		Mechanisms: u.Mechanisms, Disabled: u.Disabled, Operator: u.Operator, Email: u.Email, Created: u.Created, Iterations: u.Scram.Iterations,
+		Mechanisms: u.Mechanisms, Disabled: u.Disabled, Operator: u.Operator, Email: u.Email, Confirmed: u.Confirmed, Created: u.Created, Iterations: u.Scram.Iterations,
 	}
 }
 

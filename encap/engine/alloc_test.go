@@ -9,6 +9,7 @@ import (
 
 	"sixin4/encap"
 	"sixin4/encap/packet"
+	"sixin4/encap/packettest"
 )
 
 // The race detector allocates on its own, so that this file is left out there.
@@ -117,4 +118,35 @@ func TestNoAllocations(t *testing.T) {
 func everyThird() sink {
 	i := 0
 	return func(*packet.Packet) error { i++; return []error{nil, nil, faults[i%len(faults)]}[i%3] }
+}
+
+// TestNoAllocationsUDP: the same over UDP, with echo replies that are told.
+func TestNoAllocationsUDP(t *testing.T) {
+	table := behindNAT()
+	from := netip.AddrPortFrom(hubAddr(0), 4000)
+	reply := packettest.ICMPv6(hubHost(1), host6, 129, 0, make([]byte, 20))
+	for name, c := range map[string]struct {
+		outer bool
+		make  func(i int) []byte
+	}{
+		"inbound":  {true, func(i int) []byte { return overUDP(from, 0, [][]byte{udp(hubHost(1), host6, i, 1472), reply}[i%2]) }},
+		"outbound": {false, func(i int) []byte { return udp(host6, hubHost(1+i%2), i, 1472) }},
+	} {
+		told := 0
+		cfg := Config{Replies: func(encap.IPv6, int) { told++ }}
+		var batch [][]byte
+		for i := range BatchSize {
+			batch = append(batch, c.make(i))
+		}
+		i := 0
+		one := func(dst []byte) []byte { i++; return append(dst, batch[i%BatchSize]...) }
+		next, e := step(t, cfg, table, c.outer, Lane{Out: sink(swallow), Back: sink(swallow), UDP: true}, feed(1<<40, one))
+		next()
+		if n := testing.AllocsPerRun(50, next); n != 0 {
+			t.Errorf("%s: %v allocations for a batch", name, n)
+		}
+		if s := e.Stats(); s.Tx.Packets+s.Rx.Packets < 50*BatchSize || c.outer != (told > 0) {
+			t.Errorf("%s: %+v, %d told", name, s, told)
+		}
+	}
 }

@@ -136,15 +136,18 @@ func (e *editor) put(p Peer) error {
 		p.Remote, p.Port = unspecified4, 0
 	}
 	p.Outer.Dst = p.Remote
-	h, err := p.makeHeader()
+	var (
+		h   encap.Header
+		udp encap.UDPHeader
+		err error
+	)
+	if p.Port != 0 {
+		udp, err = p.Outer.UDPHeader(p.Port)
+	} else {
+		h, err = p.makeHeader()
+	}
 	if err != nil {
 		return err
-	}
-	udp := encap.UDPHeader{}
-	if p.Port != 0 {
-		if udp, err = p.Outer.UDPHeader(p.Port); err != nil {
-			return err
-		}
 	}
 	i, ok := e.findAt(p.at())
 	if !ok {
@@ -156,7 +159,7 @@ func (e *editor) put(p Peer) error {
 		}
 	}
 	at := e.slot(i) // not before: others may have been written to
-	*at = peer{header: h, udp: udp, unproven: p.Unproven, rate: rateOf(p.Rate), count: at.count, Peer: p}
+	*at = peer{header: h, udp: udp, unproven: p.Unproven, trimmed: p.Port != 0 && !p.Outer.ClearDF, rate: rateOf(p.Rate), count: at.count, Peer: p}
 	at.plain = len(p.Prefixes) <= len(at.spans) && !slices.ContainsFunc(p.Prefixes, e.shared)
 	for n := range at.spans {
 		if at.spans[n] = noSpan; n < len(p.Prefixes) {

@@ -55,7 +55,9 @@ type Lane struct {
 	// Back is where ICMPv6 errors to the sender are written: outbound the TUN, inbound
 	// the wire. Nil: nowhere.
 	Back Writer
-	// UDP says that In brings packets of IPv6 in UDP, of which the peers have ports.
+	// UDP says that In may bring packets of IPv6 in UDP too, of which the peers have
+	// ports. Which kind a packet is its outer headers say: no raw socket of protocol 41
+	// brings UDP, and no UDP wire anything else.
 	UDP bool
 }
 
@@ -63,10 +65,12 @@ type Lane struct {
 type Config struct {
 	Outbound []Lane // from the TUN to the wire; at least one
 	Inbound  Lane   // from the wire to the TUN
-	More     []Lane // the same, from other wires: UDP beside protocol 41
+	More     []Lane // the same, from other wires
 
 	// MTU is the longest inner packet, in bytes, that is sent; a longer one is
-	// answered with packet too big (RFC 4443, Section 3.2). Required.
+	// answered with packet too big (RFC 4443, Section 3.2). For a peer over UDP it is
+	// less where WireMTU has no room for the longer headers, unless its Outer.ClearDF
+	// is set: then it is the kernel that makes fragments. Required.
 	MTU encap.TunMTU
 	// WireMTU is the longest IPv4 packet in bytes that the link takes; longer ones
 	// are sent in fragments (RFC 4213, Section 3.2). Default: MTU plus the header.
@@ -89,7 +93,11 @@ type Config struct {
 	// peer that has their source, each of which is dropped. The loops call it: it must not
 	// block, nor keep what it is given.
 	Stranger func(Stranger)
-	Logger   *slog.Logger // default: discard
+	// Replies, if not nil, is told of each ICMPv6 echo reply that comes in and may pass:
+	// its head, which has all headers at least, and its length in bytes. The loops call
+	// it: it must not block, nor keep what it is given.
+	Replies func(head encap.IPv6, size int)
+	Logger  *slog.Logger // default: discard
 }
 
 // Clamp says to what the maximum segment size (MSS) that TCP offers is lowered; it is
@@ -121,6 +129,15 @@ type sizes struct {
 	tun  encap.TunMTU
 	wire encap.WireMTU
 	mss  uint16 // that TCP may offer; 0: whatever it likes
+
+	udp    encap.TunMTU // in place of tun for peers over UDP, whose headers are longer
+	udpMSS uint16       // the same of mss
+}
+
+// sizesOf is what c and the MTUs come to.
+func sizesOf(c Clamp, tun encap.TunMTU, wire encap.WireMTU) *sizes {
+	udp := min(tun, max(encap.TunMTU(wire)-encap.UDPHeaderLen, encap.MinTunMTU))
+	return &sizes{tun: tun, wire: wire, mss: c.limit(tun), udp: udp, udpMSS: c.limit(udp)}
 }
 
 // limit is the MSS that c comes to in a tunnel that carries mtu, 0 if it is off.
@@ -200,7 +217,7 @@ func (e *Engine) SetMTU(tun encap.TunMTU, wire encap.WireMTU) error {
 	if wire == 0 {
 		wire = tun.Wire()
 	}
-	before := e.sizes.Swap(&sizes{tun, wire, e.cfg.ClampMSS.limit(tun)})
+	before := e.sizes.Swap(sizesOf(e.cfg.ClampMSS, tun, wire))
 	if before != nil && before.wire != wire {
 		e.forget()
 	}

@@ -99,7 +99,7 @@ func newRig(t testing.TB, cfg Config, table TableConfig) *rig {
 		log: new(records),
 	}
 	cfg.Outbound = []Lane{{In: r.fromTUN, Out: r.toWire, Back: r.toTUN}}
-	cfg.Inbound = Lane{In: r.fromWire, Out: r.toTUN}
+	cfg.Inbound.In, cfg.Inbound.Out = r.fromWire, r.toTUN
 	cfg.Logger = slog.New(r.log)
 	r.Engine = mustNew(t, cfg, mustTable(t, table))
 	return r

@@ -53,45 +53,60 @@ func (r *relay) addTo(s *Stats) {
 // sender at once (RFC 4213, Section 3.4; RFC 2473, Section 8), or to the next one if the
 // quote is too short to tell who it was, at most ten a second. Any goroutine may call it;
 // msg is not kept.
-func (e *Engine) ICMP(msg []byte) {
+func (e *Engine) ICMP(msg []byte) News {
 	t := e.table.Load()
 	err, why := encap.ParseICMP4(msg, sent{t, e.cfg.Behind})
 	if why != encap.DoubtNone {
 		e.relay.doubted[why].Add(1)
-		return
+		return NoNews
 	}
 	p, ok := t.peerAt(err.Peer)
 	if !ok {
-		return
+		return NoNews
 	}
 	if err.Kind == encap.ICMP4FragNeeded {
-		e.learn(p, &err)
-		return
+		return e.learn(p, &err)
 	}
+	news := NoNews
 	if err.Kind == encap.ICMP4ProtocolUnreachable {
-		e.refuse(p, &err)
+		news = e.refuse(p, &err)
 	}
 	e.relayError(p, &err)
+	return news
 }
 
+// News is what a message has changed that those who run an engine act upon.
+type News uint8
+
+const (
+	// NoNews: nothing, or something that the engine sees to.
+	NoNews News = iota
+	// PathLowered: the path to a peer carries less than was known.
+	PathLowered
+	// PeerRefuses: PeerStats.Refused is set, and was not before.
+	PeerRefuses
+)
+
 // learn takes in that the path to a peer carries less.
-func (e *Engine) learn(p *peer, err *encap.ICMP4Error) {
+func (e *Engine) learn(p *peer, err *encap.ICMP4Error) News {
 	now := e.monotonic()
 	v := p.count.path.Learn(now, err.MTU, err.Size, e.sizes.Load().wire)
 	e.relay.paths[v].Add(1)
 	if v.Ignored() {
-		return
+		return NoNews
 	}
 	e.lookUntil(now + pathmtu.Lifetime)
-	if v == pathmtu.Lowered {
-		mtu, _ := p.count.path.Learnt(now)
-		e.log.Info("the path to the peer carries less than its link", "remote", netip.AddrFrom4(err.Peer),
-			"mtu", int(mtu.Tun()), "path-mtu", int(mtu), "router", netip.AddrFrom4(err.Router))
+	if v == pathmtu.Renewed {
+		return NoNews
 	}
+	mtu, _ := p.count.path.Learnt(now)
+	e.log.Info("the path to the peer carries less than its link", "remote", netip.AddrFrom4(err.Peer),
+		"mtu", int(mtu.Tun()), "path-mtu", int(mtu), "router", netip.AddrFrom4(err.Router))
+	return PathLowered
 }
 
 // refuse notes that a peer does not speak protocol 41, and logs it when that is news.
-func (e *Engine) refuse(p *peer, err *encap.ICMP4Error) {
+func (e *Engine) refuse(p *peer, err *encap.ICMP4Error) News {
 	now, heard := time.Now(), time.Unix(0, p.count.lastHeard.Load())
 	if e.cfg.Heard != nil {
 		if past := e.cfg.Heard(p.Remote); past.After(heard) {
@@ -99,15 +114,17 @@ func (e *Engine) refuse(p *peer, err *encap.ICMP4Error) {
 		}
 	}
 	if now.Sub(heard) < speaks {
-		return
+		return NoNews
 	}
 	before := time.Unix(0, p.count.refused.Swap(now.UnixNano()))
-	if !before.After(heard) || before.UnixNano() == 0 {
-		e.log.Warn("the far end does not take protocol 41 (ICMPv4 protocol unreachable): no tunnel to this host is set up there, "+
-			"or a NAT in front of it does not pass it on; see that its end has this host's public IPv4 address, "+
-			"or use a tunnel in UDP (sixin4 connect --mode v6udpv4)",
-			"remote", netip.AddrFrom4(err.Peer), "router", netip.AddrFrom4(err.Router))
+	if before.After(heard) && before.UnixNano() != 0 {
+		return NoNews
 	}
+	e.log.Warn("the far end does not take protocol 41 (ICMPv4 protocol unreachable): no tunnel to this host is set up there, "+
+		"or a NAT in front of it does not pass it on; see that its end has this host's public IPv4 address, "+
+		"or use a tunnel in UDP (sixin4 connect --mode v6udpv4)",
+		"remote", netip.AddrFrom4(err.Peer), "router", netip.AddrFrom4(err.Router))
+	return PeerRefuses
 }
 
 // relayError tells the inner sender, this one or the next.

@@ -56,11 +56,14 @@ func TestFragmentationNeeded(t *testing.T) {
 		fragment int // the longest IPv4 packet when 1280 bytes are sent
 	}{
 		{"1400", 1400, 1380, 1400}, {"1300", 1300, 1280, 1300}, {"1299", 1299, 1280, 1299}, {"1200", 1200, 1280, 1200},
-		{"576", 576, 1280, 576}, {"400", 400, 1280, 576}, {"0: the plateau below", 0, 1280, 1006},
+		{"576", 576, 1280, 576}, {"575", 575, 1280, 576}, {"400", 400, 1280, 576}, {"296", 296, 1280, 576},
+		{"0: the plateau below", 0, 1280, 1006},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			r := newRig(t, Config{Relay: packettest.NewQueue()}, hostTable()).start(t)
-			r.ICMP(fragNeeded(c.mtu))
+			if first, again := r.ICMP(fragNeeded(c.mtu)), r.ICMP(fragNeeded(c.mtu)); first != PathLowered || again != NoNews {
+				t.Errorf("news %d, and once more %d", first, again)
+			}
 			if s := r.Stats(); s.ICMP.Paths[pathmtu.Lowered] != 1 || s.ICMPErrors != 0 {
 				t.Fatalf("%+v", s)
 			}
@@ -148,21 +151,22 @@ func TestForgedICMP(t *testing.T) {
 		{"a quote too short to judge", icmp4(3, 4, 1400, quote, 27), encap.DoubtQuoteShort, 0},
 		{"quoting 28 bytes of a packet never sent", icmp4(3, 4, 1400, packettest.Outer(ours4, peer4, 1, packettest.Pattern(0, 100)), 28), encap.DoubtQuoteLength, 0},
 		{"MTU 68", icmp4(3, 4, 68, quote, 548), 0, pathmtu.Implausible},
+		{"MTU 295", icmp4(3, 4, 295, quote, 548), 0, pathmtu.Implausible},
 		{"MTU larger than current", icmp4(3, 4, 1501, outerTo(peer4, 1500+40), 548), 0, pathmtu.NotLower},
 		{"MTU not smaller than the packet", icmp4(3, 4, 1490, quote, 548), 0, pathmtu.NotSmaller},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			relay := packettest.NewQueue()
 			r := newRig(t, Config{Relay: relay}, hostTable()).start(t)
-			r.ICMP(c.msg)
+			news := r.ICMP(c.msg)
 			s := r.Stats()
 			if c.doubt != 0 && s.ICMP.Doubted[c.doubt] != 1 || c.doubt == 0 && s.ICMP.Paths[c.verdict] != 1 {
 				t.Errorf("%+v", s.ICMP)
 			}
 			long := udp(host6, other6, 1, 1480)
 			equalPackets(t, "sent", r.out(long), packettest.Outer(ours4, peer4, 1, long))
-			if answers := append(drain(r.toTUN), drain(relay)...); len(answers) != 0 || r.PathMTU(peer4) != 0 || len(r.log.take()) != 0 {
-				t.Errorf("%d answers, path %d", len(answers), r.PathMTU(peer4))
+			if answers := append(drain(r.toTUN), drain(relay)...); len(answers) != 0 || r.PathMTU(peer4) != 0 || len(r.log.take()) != 0 || news != NoNews {
+				t.Errorf("%d answers, path %d, news %d", len(answers), r.PathMTU(peer4), news)
 			}
 		})
 	}
@@ -243,8 +247,10 @@ func TestProtocolUnreachable(t *testing.T) {
 	refused := func(r *rig) bool { return !r.Stats().Peers[0].Refused.IsZero() }
 	bubble(t, "once, until it is heard", func(t *testing.T) {
 		r := newRig(t, Config{}, hostTable()).start(t)
-		for range 3 {
-			r.ICMP(refusal)
+		for i, want := range []News{PeerRefuses, NoNews, NoNews} {
+			if got := r.ICMP(refusal); got != want {
+				t.Errorf("message %d: news %d, want %d", i, got, want)
+			}
 		}
 		if n := warned(r); n != 1 || !refused(r) {
 			t.Errorf("warned %d times, refused %t", n, refused(r))

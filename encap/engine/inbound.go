@@ -69,7 +69,7 @@ func (l *lane) admit(t *Table, now time.Time, p *packet.Packet) encap.Drop {
 	inner := encap.IPv6(p.Head())
 	i, d := t.inbound(src, inner)
 	if d != encap.Forward {
-		if l.UDP && (d == encap.DropNotPeer || d == encap.DropInnerSourceNotPeers) {
+		if src.overUDP() && (d == encap.DropNotPeer || d == encap.DropInnerSourceNotPeers) {
 			l.stranger(t, src, p)
 		}
 		return d
@@ -87,12 +87,15 @@ func (l *lane) admit(t *Table, now time.Time, p *packet.Packet) encap.Drop {
 	if t.metered && !t.at(i).maySend(t, int64(now.Sub(l.e.made)), inner, p.Len()) {
 		return encap.DropPeerRate
 	}
+	if l.e.cfg.Replies != nil && encap.EchoReply(inner) {
+		l.e.cfg.Replies(inner, p.Len())
+	}
 	return encap.Forward
 }
 
 // decap takes a packet out of its outer headers and says who sent it.
 func (l *lane) decap(p *packet.Packet) (remoteKey, encap.Drop) {
-	if l.UDP {
+	if l.UDP && encap.OverUDP(p) {
 		src, port, d := encap.DecapUDP(p)
 		return keyAt(src, port), d
 	}

@@ -77,6 +77,7 @@ func TestInboundPeerRules(t *testing.T) {
 		{"host: redirect", host, peer4, routerMessage(137), encap.DropInnerRouter},
 		{"host: router advertisement behind options", host, peer4, behindOptions(routerMessage(134)), encap.DropInnerRouter},
 		{"host: router solicitation", host, peer4, routerMessage(133), encap.Forward},
+		{"host: MLD report", host, peer4, packettest.ICMPv6(linkLocal4(peer4), addr("ff02::16"), 143, 0, make([]byte, 24)), encap.Forward},
 		{"hub: router advertisement", hub, p0, routerMessage(134), encap.DropInnerRouter},
 
 		{"hub: own prefix", hub, p0, echo(h0, host6), encap.Forward},

@@ -18,6 +18,11 @@ func in41(n int, inner []byte) []byte {
 	return inner
 }
 
+// limited is a packet with a tunnel encapsulation limit (RFC 2473, Section 5.1).
+func limited(limit byte) []byte {
+	return packettest.IPv6(host6, other6, 60, append([]byte{59, 0, 4, 1, limit, 1, 1, 0}, make([]byte, 8)...))
+}
+
 // TestLoop: our own outer packets, and what is in too many tunnels, do not go out
 // (RFC 2473, Section 4.1). It is logged once.
 func TestLoop(t *testing.T) {
@@ -29,15 +34,18 @@ func TestLoop(t *testing.T) {
 		p      []byte
 		want   encap.Drop
 		answer byte // type of ICMPv6
+		field  uint32
 	}{
-		{"our own outer packet, routed into the TUN", own, encap.DropLoop, 0},
-		{"our own outer packet, through an IPv4 in IPv6 tunnel", in4(own), encap.DropLoop, 0},
-		{"IPv4 of others", packettest.Outer(other4, peer4, 1, inner), encap.DropInnerVersion, 0},
-		{"6in4 of others in IPv6", in4(packettest.Outer(other4, peer4, 1, inner)), encap.Forward, 0},
-		{"in no tunnel", inner, encap.Forward, 0},
-		{"in three tunnels", in41(3, inner), encap.Forward, 0},
-		{"in four tunnels", in41(4, inner), encap.DropNested, 4},
-		{"in twenty tunnels", in41(20, inner), encap.DropNested, 4},
+		{"our own outer packet, routed into the TUN", own, encap.DropLoop, 0, 0},
+		{"our own outer packet, through an IPv4 in IPv6 tunnel", in4(own), encap.DropLoop, 0, 0},
+		{"IPv4 of others", packettest.Outer(other4, peer4, 1, inner), encap.DropInnerVersion, 0, 0},
+		{"6in4 of others in IPv6", in4(packettest.Outer(other4, peer4, 1, inner)), encap.Forward, 0, 0},
+		{"in no tunnel", inner, encap.Forward, 0, 0},
+		{"in three tunnels", in41(3, inner), encap.Forward, 0, 0},
+		{"in four tunnels", in41(4, inner), encap.DropNested, 4, 6},
+		{"in twenty tunnels", in41(20, inner), encap.DropNested, 4, 6},
+		{"that may be in no more tunnels", limited(0), encap.DropNested, 4, 44},
+		{"that may be in one more tunnel", limited(1), encap.Forward, 0, 0},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			r := newRig(t, Config{}, hostTable()).start(t)
@@ -60,7 +68,7 @@ func TestLoop(t *testing.T) {
 				t.Fatalf("%d answers", len(answers))
 			}
 			for _, a := range answers {
-				if a[40] != c.answer || a[41] != 0 || binary.BigEndian.Uint32(a[44:]) != 6 {
+				if a[40] != c.answer || a[41] != 0 || binary.BigEndian.Uint32(a[44:]) != c.field {
 					t.Errorf("answer % x", a[:60])
 				}
 			}

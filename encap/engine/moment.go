@@ -27,19 +27,26 @@ func (e *Engine) moment(t *Table) moment {
 // is not cut into fragments: what is set for all, or less by what was learnt about its
 // path (RFC 4213, Section 3.2.2).
 func (m *moment) limits(p *peer) (encap.TunMTU, encap.WireMTU) {
+	tun := m.tun
+	if p.trimmed {
+		tun = m.udp
+	}
 	if !m.look {
-		return m.tun, m.wire
+		return tun, m.wire
 	}
 	wire := p.count.path.Get(m.now, m.wire)
 	if wire == m.wire {
-		return m.tun, wire
+		return tun, wire
 	}
-	return min(m.tun, wire.Tun()), wire
+	return min(tun, wire.Tun()), wire
 }
 
 // clamp lowers what TCP offers in a packet to or from a peer.
 func (l *lane) clamp(m *moment, peer *peer, p *packet.Packet) {
 	limit := m.mss
+	if peer.trimmed {
+		limit = m.udpMSS
+	}
 	if limit == 0 {
 		return
 	}

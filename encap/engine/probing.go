@@ -12,8 +12,9 @@ import (
 // Probing is a search for what the path to a peer carries (RFC 8899): how far it is, and
 // what its probes look like.
 type Probing struct {
-	// Remote is the IPv4 address of a peer of protocol 41.
+	// Remote and Port are those of the peer.
 	Remote netip.Addr
+	Port   uint16
 	// MTU is the longest IPv4 packet, in bytes, that the path was found to carry: what is
 	// longer is answered with packet too big, whatever the link carries. 0 is no limit.
 	MTU encap.WireMTU
@@ -24,7 +25,7 @@ type Probing struct {
 
 // probes are the addresses of probes as a packet has them.
 type probes struct {
-	remote   netip.Addr
+	remote   netip.AddrPort
 	from, to [16]byte
 }
 
@@ -34,9 +35,9 @@ type probes struct {
 func (e *Engine) SetProbing(p Probing) error {
 	e.swap.Lock()
 	defer e.swap.Unlock()
-	t := e.table.Load()
-	if before := e.probing.Load(); before != nil && before.remote != p.Remote {
-		if i, ok := t.find(before.remote); ok {
+	t, at := e.table.Load(), netip.AddrPortFrom(p.Remote, p.Port)
+	if before := e.probing.Load(); before != nil && before.remote != at {
+		if i, ok := t.findAt(before.remote); ok {
 			t.at(i).count.path.Limit(0)
 		}
 		e.probing.Store(nil)
@@ -44,11 +45,11 @@ func (e *Engine) SetProbing(p Probing) error {
 	if p == (Probing{}) {
 		return nil
 	}
-	i, ok := t.find(p.Remote)
+	i, ok := t.findAt(at)
 	if !ok || !p.From.Is6() || !p.To.Is6() {
-		return fmt.Errorf("engine: probing from %v to %v by peer %v: no such peer, or no IPv6 addresses", p.From, p.To, p.Remote)
+		return fmt.Errorf("engine: probing from %v to %v by peer %v: no such peer, or no IPv6 addresses", p.From, p.To, at)
 	}
-	e.probing.Store(&probes{remote: p.Remote, from: p.From.WithZone("").As16(), to: p.To.WithZone("").As16()})
+	e.probing.Store(&probes{remote: at, from: p.From.WithZone("").As16(), to: p.To.WithZone("").As16()})
 	t.at(i).count.path.Limit(p.MTU)
 	e.lookUntil(math.MaxInt64)
 	return nil

@@ -31,6 +31,9 @@ type remote struct {
 // has none, and UDP has no port 0.
 type remoteKey uint64
 
+// overUDP reports whether a key is that of a peer over UDP.
+func (k remoteKey) overUDP() bool { return k&0xffff != 0 }
+
 func keyOf(a [4]byte) remoteKey { return keyAt(a, 0) }
 
 func keyAt(a [4]byte, port uint16) remoteKey {

@@ -86,6 +86,7 @@ type peer struct {
 	header   encap.Header
 	udp      encap.UDPHeader // with a port: in place of header
 	unproven bool
+	trimmed  bool // no longer packets than fit behind the headers of UDP
 	plain    bool // spans are Prefixes, and nobody else has a part of them
 	rate     rate
 	count    *peerCounters // shared with the tables before and after

@@ -85,6 +85,73 @@ func TestPeersOverUDP(t *testing.T) {
 	})
 }
 
+// TestLaneOfBothKinds: one lane brings packets of both kinds, and a host's table that is
+// replaced by one of the other kind takes no more of the kind before.
+func TestLaneOfBothKinds(t *testing.T) {
+	bubble(t, "a host", func(t *testing.T) {
+		table := hostTable()
+		r := newRig(t, Config{Inbound: Lane{UDP: true}}, table).start(t)
+		at, back := netip.AddrPortFrom(table.Peers[0].Remote, 3653), udp(other6, ours6, 1, 100)
+		equalPackets(t, "of the other kind", r.in(overUDP(at, 0, back)))
+		table.Peers[0].Port = at.Port()
+		next, err := NewTable(table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.SetTable(next)
+		equalPackets(t, "over UDP", r.in(overUDP(at, 0, back)), back)
+		equalPackets(t, "of the kind before", r.in(wrapped(at.Addr(), back)))
+		if got := r.out(udp(ours6, other6, 1, 200)); len(got) != 1 || got[0][9] != 17 {
+			t.Errorf("% x", got)
+		}
+		wantDrops(t, r.Engine, map[encap.Drop]uint64{encap.DropNotPeer: 2})
+	})
+}
+
+// TestMTUOverUDP: a peer over UDP gets 8 bytes less than one of protocol 41 beside it, but
+// for one whose datagrams may be cut, and so does what TCP may offer.
+func TestMTUOverUDP(t *testing.T) {
+	bubble(t, "one link", func(t *testing.T) {
+		table := behindNAT()
+		table.Peers[2].Outer.ClearDF = true
+		r := newRig(t, Config{}, table).start(t)
+		for i, want := range []struct{ size, mss int }{{1480, 1420}, {1472, 1412}, {1480, 1420}} {
+			if got := r.out(udp(host6, hubHost(i), i, want.size)); len(got) != 1 {
+				t.Errorf("peer %d: %d bytes do not pass", i, want.size)
+			}
+			drain(r.toTUN)
+			if got := r.out(udp(host6, hubHost(i), i, want.size+1)); len(got) != 0 {
+				t.Errorf("peer %d: %d bytes pass", i, want.size+1)
+			}
+			told := drain(r.toTUN)
+			if len(told) != 1 || told[0][40] != 2 || binary.BigEndian.Uint32(told[0][44:]) != uint32(want.size) {
+				t.Errorf("peer %d: its sender is told % x, want %d", i, told, want.size)
+			}
+			got := r.out(syn(host6, hubHost(i), 1440))
+			if len(got) != 1 || int(binary.BigEndian.Uint16(got[0][len(got[0])-2:])) != want.mss {
+				t.Errorf("peer %d: a SYN is % x, want one of %d", i, got, want.mss)
+			}
+		}
+	})
+}
+
+// TestReplies: echo replies that may pass are told, and passed on.
+func TestReplies(t *testing.T) {
+	bubble(t, "host", func(t *testing.T) {
+		var told []int
+		r := newRig(t, Config{Replies: func(head encap.IPv6, size int) { told = append(told, size) }}, hostTable()).start(t)
+		reply := echo(other6, ours6)
+		reply[40], reply[42] = 129, reply[42]-1
+		foreign := append([]byte(nil), reply...)
+		ours := ours6.As16()
+		copy(foreign[8:], ours[:])
+		equalPackets(t, "in", r.in(wrapped(peer4, reply), wrapped(peer4, echo(other6, ours6)), wrapped(peer4, foreign)), reply, echo(other6, ours6))
+		if len(told) != 1 || told[0] != len(reply) {
+			t.Errorf("told are %v", told)
+		}
+	})
+}
+
 // TestUDPHeaderOut: traffic class and hop limit go where they are configured to.
 func TestUDPHeaderOut(t *testing.T) {
 	o := encap.Outer{Src: ours4, Dst: hubAddr(1), InheritDSCP: true, InheritTTL: true}

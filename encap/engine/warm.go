@@ -17,11 +17,18 @@ const (
 // direct puts the peer that each packet from the TUN goes to into its mark, none where
 // that is not to be known.
 func (t *Table) direct(b *packet.Batch) (touched uint64) {
+	var last [16]byte // of the packet before: packets that follow each other often go to one place
+	mark := none
 	for i := range b.Packets {
 		p := &b.Packets[i]
-		if p.Mark = none; p.Err == nil && len(p.Head()) >= encap.IPv6HeaderLen {
-			p.Mark = t.way(encap.IPv6(p.Head()))
+		if p.Mark = none; p.Err != nil || len(p.Head()) < encap.IPv6HeaderLen {
+			continue
 		}
+		inner := encap.IPv6(p.Head())
+		if dst := inner.Dst16(); dst != last || mark == none {
+			last, mark = dst, t.way(inner)
+		}
+		p.Mark = mark
 	}
 	if t.Len() < warmPeers || b.Len() < warmPackets {
 		return 0

@@ -99,3 +99,15 @@ func TestDirect(t *testing.T) {
 		}
 	}
 }
+
+// TestConnRefusesUDP: what was made for a wire of the other kind, which is replaced while
+// packets are on the way, does not leave as it is.
+func TestConnRefusesUDP(t *testing.T) {
+	top := pair(t)
+	w := newWriter(t, top.A, listen(t, top.A, Config{Local: top.AddrA}))
+	from, to := netip.AddrPortFrom(top.AddrA, 0), netip.AddrPortFrom(top.AddrB, 3653)
+	b := batchOf(datagram(from, to, 0, numbered(1, 100)), datagram(from, to, 0, numbered(2, 100)))
+	if n, err := w.Write(b); n != 0 || err == nil || b.Packets[1].Err == nil {
+		t.Errorf("%d written, %v, %v", n, err, b.Packets[1].Err)
+	}
+}

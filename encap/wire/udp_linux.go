@@ -149,10 +149,13 @@ func (u *UDP) probeOffload() {
 
 func (u *UDP) theReader() Reader { return u.reader }
 
+// setDF chooses among the modes that send as long as the link takes whatever the kernel
+// has learnt of the path: anybody who guesses the ports can forge what it learns. With DF
+// it still learns, for PathMTU; without, it does not even do that.
 func (u *UDP) setDF(on bool) error {
-	mode := unix.IP_PMTUDISC_DONT
+	mode := unix.IP_PMTUDISC_OMIT
 	if on {
-		mode = unix.IP_PMTUDISC_DO
+		mode = unix.IP_PMTUDISC_PROBE
 	}
 	if !u.gate.Enter() {
 		return os.ErrClosed

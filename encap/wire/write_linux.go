@@ -84,6 +84,12 @@ func (w *mmsgWriter) Write(b *packet.Batch) (n int, err error) {
 		return 0, os.ErrClosed
 	}
 	defer w.c.gate.Leave()
+	// A tunnel that has just been one over UDP may leave a batch of that behind. There is
+	// one kind in a batch, unless Both has parted them.
+	if len(b.Packets) > 0 && encap.OverUDP(&b.Packets[0]) {
+		b.Fail(errOtherPeer)
+		return 0, errOtherPeer
+	}
 	hops := w.c.hops.Load()
 	for rest := b.Packets; len(rest) > 0; {
 		size, fd := w.prepare(rest, hops)

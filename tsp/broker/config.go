@@ -32,6 +32,8 @@ type Config struct {
 	Secret []byte
 	// Nonce is as account.Config has it.
 	Nonce func() string
+	// Failures is as account.Config has it.
+	Failures *account.Failures
 
 	Carries  []tsp.Type    // of tsp.V6V4 and tsp.V6UDPV4; nil: tsp.V6V4
 	Versions []tsp.Version // nil: all

@@ -49,6 +49,9 @@ type Ask struct {
 
 	From netip.AddrPort // of the session; with tsp.V6UDPV4 of the packets too
 	Conn net.PacketConn // that the session came by; nil over TCP
+	// Hears: the client has shown that it hears what is sent to From, so that this is its
+	// own address: over TCP always, over UDP by a login that answers a challenge.
+	Hears bool
 }
 
 // PrefixLen is the length of the prefix that the asker should be given, 0 for none.

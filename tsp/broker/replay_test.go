@@ -327,3 +327,45 @@ func (r recording) playDatagrams(t *testing.T, conn net.Conn) {
 		}
 	}
 }
+
+// TestReplayedDatagrams: a whole session again, from its own address and from another,
+// in any order, makes no tunnel.
+func TestReplayedDatagrams(t *testing.T) {
+	for _, l := range logins() {
+		t.Run(l.method, func(t *testing.T) {
+			inWorld(t, nil, func(t *testing.T, w *world) {
+				other := netip.MustParseAddrPort("192.0.2.1:3654")
+				p := w.tapped(other)
+				conn, err := w.net.Dial(t.Context(), "udp", alice4, other)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				d := tsp.NewDatagrams(conn.(tsp.DatagramConn), tsp.DatagramConfig{})
+				k := talk{tsp.NewSession(d), d, conn}
+				if _, err := k.run(t.Context(), l, request(tsp.V6V4, alice4)); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				session := p.in
+				forger, err := w.net.Dial(t.Context(), "udp", mob4, other)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer forger.Close()
+				for range 3 {
+					for _, b := range session {
+						_, _ = conn.Write(b)
+						if l.method == sasl.DigestMD5 || l.method == sasl.ScramSHA256 {
+							_, _ = forger.Write(b)
+						}
+						synctest.Wait()
+					}
+				}
+				if got := w.pool.counts(); got != [4]int{1, 1, 0, 0} {
+					t.Errorf("asked, accepted, freed, kept: %v", got)
+				}
+			})
+		})
+	}
+}

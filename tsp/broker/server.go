@@ -39,7 +39,7 @@ func New(c Config) (*Server, error) {
 	}
 	v, err := account.New(account.Config{
 		Accounts: c.Accounts, Realm: c.Realm, Secret: c.Secret, Nonce: c.Nonce,
-		Limits: c.Logins,
+		Failures: c.Failures, Limits: c.Logins,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)

@@ -10,7 +10,7 @@ package ifcfg
 //   - IPsec policies, and a default policy that blocks;
 //   - BPF programs of the cgroup of this process that see what leaves, or that
 //     change sockets when they are made;
-//   - routing rules that choose by protocol or port, of which NextHop knows
+//   - routing rules that choose by protocol or port, of which NextHopVia knows
 //     nothing.
 //
 // Traffic control and netfilter's egress hook of a link see both, and are not

@@ -51,6 +51,12 @@ func TestErrors(t *testing.T) {
 			nil, "add route to t0: not an address with a prefix length"},
 		{"mapped route", nil, func(i *Interface) (Undo, error) { return i.AddRoute(prefix("::ffff:0:0/96")) },
 			nil, "add route to t0: ::ffff:0.0.0.0/96 is an IPv4 prefix written as IPv6"},
+		{"route by way of no link-local address", nil, func(i *Interface) (Undo, error) {
+			return i.AddRouteVia(prefix("2001:db8::/64"), netip.MustParseAddr("2001:db8::1"))
+		}, nil, "add route to t0: gateway 2001:db8::1: an IPv6 route by way of a link-local IPv6 address belongs here"},
+		{"IPv4 route by way of an IPv6 address", nil, func(i *Interface) (Undo, error) {
+			return i.AddRouteVia(prefix("198.51.100.0/24"), netip.MustParseAddr("fe80::1"))
+		}, nil, "add route to t0: gateway fe80::1: an IPv6 route by way of a link-local IPv6 address belongs here"},
 		{"no address", nil, func(i *Interface) (Undo, error) { return i.AddAddress(netip.Prefix{}) },
 			nil, "add address to t0: not an address with a prefix length"},
 		{"mapped address", nil, func(i *Interface) (Undo, error) { return i.AddAddress(prefix("::ffff:192.0.2.1/96")) },

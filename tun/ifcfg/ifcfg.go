@@ -73,7 +73,22 @@ func (i *Interface) AddRoute(p netip.Prefix) (Undo, error) {
 	if err := checkRoute(p); err != nil {
 		return nil, fmt.Errorf("add route to %s: %w", i.Name, err)
 	}
-	return i.addRoute(p)
+	return i.addRoute(p, netip.Addr{})
+}
+
+// AddRouteVia is AddRoute by way of one neighbour on the interface, of which there need
+// be none: for IPv6 the kernel keeps a neighbour entry for each destination that a route
+// without a gateway is used for, and at net.ipv6.neigh.default.gc_thresh3 (1024) of them it
+// throws away those it needs. The gateway is a link-local address that is not the host's.
+func (i *Interface) AddRouteVia(p netip.Prefix, gateway netip.Addr) (Undo, error) {
+	err := checkRoute(p)
+	if err == nil && (!p.Addr().Is6() || !gateway.IsLinkLocalUnicast() || !gateway.Is6()) {
+		err = fmt.Errorf("gateway %s: an IPv6 route by way of a link-local IPv6 address belongs here", gateway)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("add route to %s: %w", i.Name, err)
+	}
+	return i.addRoute(p, gateway)
 }
 
 // NoAutoLinkLocal keeps the kernel from giving the interface a link-local
@@ -150,16 +165,14 @@ type Hop struct {
 // Asking has made the kernel look for it.
 var ErrUnresolved = errors.New("link-layer address not resolved")
 
-// NextHop asks where IPv4 packets between two addresses go first, of which from is
+// NextHopVia asks where IPv4 packets between two addresses go first, of which from is
 // this host's. Called every few seconds it also keeps the kernel's knowledge of
 // that neighbour fresh, for those who send to it without the kernel's help. It is
 // an error that wraps errors.ErrUnsupported when the kernel would do more than
 // send them there: deliver them to itself, encapsulate them, or mind that the way
 // carries less than the link.
-func NextHop(from, to netip.Addr) (Hop, error) { return nextHop(from, to, "") }
-
-// NextHopVia is NextHop for packets that leave by the interface called link. Any
-// interface will do when link is empty.
+//
+// The packets leave by the interface called link; any interface will do when link is empty.
 func NextHopVia(from, to netip.Addr, link string) (Hop, error) { return nextHop(from, to, link) }
 
 // Addresses are all IPv4 addresses of this host.

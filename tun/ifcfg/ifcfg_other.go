@@ -14,12 +14,14 @@ func exists(string) (bool, error)       { return false, errors.ErrUnsupported }
 func (i *Interface) setMTU(int) (Undo, error)              { return nil, errors.ErrUnsupported }
 func (i *Interface) up() (Undo, error)                     { return nil, errors.ErrUnsupported }
 func (i *Interface) addAddress(netip.Prefix) (Undo, error) { return nil, errors.ErrUnsupported }
-func (i *Interface) addRoute(netip.Prefix) (Undo, error)   { return nil, errors.ErrUnsupported }
-func (i *Interface) noAutoLinkLocal() (Undo, error)        { return nil, errors.ErrUnsupported }
-func (i *Interface) enableIPv6() (Undo, error)             { return nil, errors.ErrUnsupported }
-func (i *Interface) noAutoConfig() (Undo, error)           { return nil, errors.ErrUnsupported }
-func (i *Interface) state() (bool, []netip.Prefix, error)  { return false, nil, errors.ErrUnsupported }
-func (i *Interface) setTxQueueLen(int) (Undo, error)       { return nil, errors.ErrUnsupported }
+func (i *Interface) addRoute(netip.Prefix, netip.Addr) (Undo, error) {
+	return nil, errors.ErrUnsupported
+}
+func (i *Interface) noAutoLinkLocal() (Undo, error)       { return nil, errors.ErrUnsupported }
+func (i *Interface) enableIPv6() (Undo, error)            { return nil, errors.ErrUnsupported }
+func (i *Interface) noAutoConfig() (Undo, error)          { return nil, errors.ErrUnsupported }
+func (i *Interface) state() (bool, []netip.Prefix, error) { return false, nil, errors.ErrUnsupported }
+func (i *Interface) setTxQueueLen(int) (Undo, error)      { return nil, errors.ErrUnsupported }
 
 func routeTo(netip.Addr, string) (Route, error)      { return Route{}, errors.ErrUnsupported }
 func hasAddress(netip.Addr) (bool, error)            { return false, errors.ErrUnsupported }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -34,6 +35,9 @@ var changes = []struct {
 	{"IPv4 address", true, func(i *Interface) (Undo, error) { return i.AddAddress(prefix("192.0.2.1/24")) }, " 192.0.2.1/24 "},
 	{"route", true, func(i *Interface) (Undo, error) { return i.AddRoute(prefix("2001:db8:1::/48")) }, "2001:db8:1::/48 "},
 	{"default route", true, func(i *Interface) (Undo, error) { return i.AddRoute(prefix("::/0")) }, "Dst: ::/0 "},
+	{"route via a neighbour", true, func(i *Interface) (Undo, error) {
+		return i.AddRouteVia(prefix("2001:db8:1::/48"), netip.MustParseAddr("fe80::1"))
+	}, "2001:db8:1::/48 Src: <nil> Gw: fe80::1 "},
 	{"IPv4 route", true, func(i *Interface) (Undo, error) { return i.AddRoute(prefix("198.51.100.0/24")) }, "198.51.100.0/24 "},
 }
 

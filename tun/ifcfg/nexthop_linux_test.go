@@ -18,7 +18,7 @@ func resolved(t *testing.T, src, dst string) Hop {
 	t.Helper()
 	deadline := time.Now().Add(5 * time.Second)
 	for {
-		hop, err := NextHop(addr(src), addr(dst))
+		hop, err := NextHopVia(addr(src), addr(dst), "")
 		if err == nil {
 			return hop
 		}
@@ -84,7 +84,7 @@ func TestNextHopRefuses(t *testing.T) {
 			{"from an address that is not ours", "192.0.2.9", "192.0.2.254", nil}, // kernels differ
 			{"IPv6", "2001:db8::1", "2001:db8::2", errors.ErrUnsupported},
 		} {
-			if _, err := NextHop(addr(tt.from), addr(tt.to)); err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+			if _, err := NextHopVia(addr(tt.from), addr(tt.to), ""); err == nil || tt.want != nil && !errors.Is(err, tt.want) {
 				t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 			}
 		}
@@ -113,7 +113,7 @@ func TestNextHopBySource(t *testing.T) {
 		if hop := resolved(t, "192.0.2.1", "198.51.100.2"); hop.Link != link {
 			t.Errorf("hop %+v, want link %d", hop, link)
 		}
-		if _, err := NextHop(addr("192.0.2.11"), addr("198.51.100.2")); !errors.Is(err, unix.EACCES) {
+		if _, err := NextHopVia(addr("192.0.2.11"), addr("198.51.100.2"), ""); !errors.Is(err, unix.EACCES) {
 			t.Errorf("from the address with a rule: %v, want %v", err, unix.EACCES)
 		}
 	})

@@ -100,10 +100,12 @@ func (i *Interface) restoreAddrGenMode(mode int) error {
 	return netlink.LinkSetIP6AddrGenMode(i.link(), mode)
 }
 
-func (i *Interface) addRoute(p netip.Prefix) (Undo, error) {
+// addRoute adds a route, on the link unless there is a gateway.
+func (i *Interface) addRoute(p netip.Prefix, gateway netip.Addr) (Undo, error) {
 	route := &netlink.Route{
 		LinkIndex: i.Index,
 		Dst:       ipNet(p),
+		Gw:        gateway.AsSlice(),
 		Protocol:  RouteProtocol,
 		Priority:  metric(p),
 	}

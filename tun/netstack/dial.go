@@ -36,6 +36,9 @@ func (d *Device) DialContext(ctx context.Context, network, address string) (net.
 		}
 		return &packetConn{UDPConn: c}, nil
 	}
+	if err := d.share(1); err != nil {
+		return nil, err
+	}
 	c, err := gonet.DialContextTCP(ctx, d.stack, full(to), ipv6.ProtocolNumber)
 	if err != nil {
 		return nil, errno(err)
@@ -189,6 +192,10 @@ func (l *listener) Accept() (net.Conn, error) {
 	tcp, ok := c.(*gonet.TCPConn)
 	if !ok {
 		return c, nil
+	}
+	if err := l.device.share(0); err != nil {
+		_ = tcp.Close()
+		return nil, err
 	}
 	l.device.keepAlive(tcp)
 	return &conn{TCPConn: tcp}, nil

@@ -19,12 +19,12 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
-	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 )
@@ -43,6 +43,7 @@ const (
 type Config struct {
 	MTU    int          // IPv6 packets of up to so many bytes, 1280 to 65535; default 1280
 	Buffer int          // limit of the send and the receive buffer of a TCP connection in bytes; default DefaultBuffer
+	Memory int          // of the buffers of all TCP connections, bytes; default DefaultMemory
 	Queue  int          // bytes that wait to be read before packets are dropped; default DefaultQueue
 	Logger *slog.Logger // default: discard
 }
@@ -59,6 +60,7 @@ type Stats struct {
 // Device is an IPv6 host with one link, which is read with Reader and written with
 // writers. Its methods may be used by several goroutines.
 type Device struct {
+	cfg   Config
 	log   *slog.Logger
 	stack *stack.Stack
 	link  *link
@@ -66,6 +68,7 @@ type Device struct {
 	change    sync.Mutex // held while the addresses are replaced
 	addresses map[netip.Addr]bool
 	close     sync.Once
+	most      atomic.Int64 // bytes that a buffer may grow to
 }
 
 // nic is the number of the one interface.
@@ -80,6 +83,9 @@ func New(cfg Config) (*Device, error) {
 	if cfg.Buffer == 0 {
 		cfg.Buffer = DefaultBuffer
 	}
+	if cfg.Memory == 0 {
+		cfg.Memory = DefaultMemory
+	}
 	if cfg.Queue == 0 {
 		cfg.Queue = DefaultQueue
 	}
@@ -89,16 +95,16 @@ func New(cfg Config) (*Device, error) {
 	if err := checkMTU(cfg.MTU); err != nil {
 		return nil, err
 	}
-	if cfg.Buffer < 0 || cfg.Queue < 0 {
-		return nil, fmt.Errorf("netstack: buffer %d or queue %d is negative", cfg.Buffer, cfg.Queue)
+	if cfg.Buffer < 0 || cfg.Memory < 0 || cfg.Queue < 0 {
+		return nil, fmt.Errorf("netstack: buffer %d, memory %d or queue %d is negative", cfg.Buffer, cfg.Memory, cfg.Queue)
 	}
-	d := &Device{log: cfg.Logger, link: newLink(cfg), addresses: make(map[netip.Addr]bool)}
+	d := &Device{cfg: cfg, log: cfg.Logger, link: newLink(cfg), addresses: make(map[netip.Addr]bool)}
 	d.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv6.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol6},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC, udp.NewProtocol},
 		HandleLocal:        true,
 	})
-	if err := d.setUp(cfg); err != nil {
+	if err := d.setUp(); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
@@ -112,17 +118,14 @@ func checkMTU(mtu int) error {
 }
 
 // setUp sets what the stack's own defaults have otherwise or may have one day.
-func (d *Device) setUp(cfg Config) error {
+func (d *Device) setUp() error {
 	var (
 		sack     = tcpip.TCPSACKEnabled(true)                    // RFC 2018
 		rack     = tcpip.TCPRecovery(tcpip.TCPRACKLossDetection) // RFC 8985
 		moderate = tcpip.TCPModerateReceiveBufferOption(true)
 		cubic    = tcpip.CongestionControlOption("cubic") // RFC 9438
-		start    = min(cfg.Buffer, 1<<20)
-		receive  = tcpip.TCPReceiveBufferSizeRangeOption{Min: 4096, Default: start, Max: cfg.Buffer}
-		send     = tcpip.TCPSendBufferSizeRangeOption{Min: 4096, Default: start, Max: cfg.Buffer}
 	)
-	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &rack, &moderate, &cubic, &receive, &send} {
+	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &rack, &moderate, &cubic} {
 		if err := d.stack.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
 			return fmt.Errorf("netstack: set %T: %s", o, err)
 		}
@@ -134,6 +137,9 @@ func (d *Device) setUp(cfg Config) error {
 		if err := d.stack.SetOption(o); err != nil {
 			return fmt.Errorf("netstack: set %T: %s", o, err)
 		}
+	}
+	if err := d.share(1); err != nil {
+		return err
 	}
 	if err := d.stack.CreateNIC(nic, d.link); err != nil {
 		return fmt.Errorf("netstack: make the interface: %s", err)

@@ -2,7 +2,6 @@ package netstack
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -126,21 +125,6 @@ func TestDatagrams(t *testing.T) {
 	}
 	if _, err := server.WriteTo([]byte{1}, &net.UDPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1}); err == nil {
 		t.Error("sent to an IPv4 address")
-	}
-}
-
-func TestPing(t *testing.T) {
-	p := newPair(t, Config{}, inspect(t, 1280), nil)
-	if _, err := p.a.Ping(ctx(t), addrA, addrB); err != nil {
-		t.Error(err)
-	}
-	short, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := p.a.Ping(short, addrA, netip.MustParseAddr("2001:db8:b::2")); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("nobody is there: %v", err)
-	}
-	if _, err := p.a.Ping(ctx(t), addrB, addrB); !errors.Is(err, syscall.EADDRNOTAVAIL) {
-		t.Errorf("from an address of others: %v", err)
 	}
 }
 

@@ -16,13 +16,16 @@ type NAT struct {
 	// Inside, if valid, is given all UDP that comes in by the link, from wherever: with
 	// ports that are kept that is called a full cone.
 	Inside netip.Addr
+	// Only, if valid, restricts that to what comes from one address, from whatever port:
+	// with the address that a flow went to it is called an address-restricted cone.
+	Only netip.Addr
 }
 
 // AddNAT makes the namespace a NAT. It needs no program, only a kernel with nftables; the
 // namespace must forward IPv4.
 func (ns *NS) AddNAT(n NAT) error {
-	if n.Inside.IsValid() && !n.Inside.Is4() {
-		return fmt.Errorf("add NAT: inside %v is not IPv4", n.Inside)
+	if n.Inside.IsValid() && !n.Inside.Is4() || n.Only.IsValid() && !n.Only.Is4() {
+		return fmt.Errorf("add NAT: inside %v or only %v is not IPv4", n.Inside, n.Only)
 	}
 	if err := ns.Do(func() error { return addNAT(n) }); err != nil {
 		return fmt.Errorf("add NAT at %s: %w", n.Link, err)

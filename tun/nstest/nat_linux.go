@@ -35,12 +35,15 @@ func addNAT(n NAT) error {
 	changes := ruled("nstest-snat", "nat", hookNumbers["postrouting"], prioritySNAT,
 		meta(unix.NFT_META_OIF), equal(index), expression("masq", attribute(unix.NFTA_MASQ_FLAGS, networkOrder(flags))))
 	if n.Inside.IsValid() {
-		changes = append(changes, ruled("nstest-dnat", "nat", hookNumbers["prerouting"], priorityDNAT,
-			meta(unix.NFT_META_IIF), equal(index), meta(unix.NFT_META_L4PROTO), equal([]byte{unix.IPPROTO_UDP}),
-			constant(n.Inside.AsSlice()), expression("nat",
-				attribute(unix.NFTA_NAT_TYPE, networkOrder(dnat)),
-				attribute(unix.NFTA_NAT_FAMILY, networkOrder(unix.NFPROTO_IPV4)),
-				attribute(unix.NFTA_NAT_REG_ADDR_MIN, networkOrder(unix.NFT_REG_1))))...)
+		which := []*nl.RtAttr{meta(unix.NFT_META_IIF), equal(index), meta(unix.NFT_META_L4PROTO), equal([]byte{unix.IPPROTO_UDP})}
+		if n.Only.IsValid() {
+			which = append(which, source(), equal(n.Only.AsSlice()))
+		}
+		which = append(which, constant(n.Inside.AsSlice()), expression("nat",
+			attribute(unix.NFTA_NAT_TYPE, networkOrder(dnat)),
+			attribute(unix.NFTA_NAT_FAMILY, networkOrder(unix.NFPROTO_IPV4)),
+			attribute(unix.NFTA_NAT_REG_ADDR_MIN, networkOrder(unix.NFT_REG_1))))
+		changes = append(changes, ruled("nstest-dnat", "nat", hookNumbers["prerouting"], priorityDNAT, which...)...)
 	}
 	return transaction(changes...)
 }
@@ -97,6 +100,16 @@ func meta(key uint32) *nl.RtAttr {
 func equal(value []byte) *nl.RtAttr {
 	return expression("cmp", attribute(unix.NFTA_CMP_SREG, networkOrder(unix.NFT_REG_1)),
 		attribute(unix.NFTA_CMP_OP, networkOrder(unix.NFT_CMP_EQ)), nested(unix.NFTA_CMP_DATA, attribute(unix.NFTA_DATA_VALUE, value)))
+}
+
+// source loads the IPv4 source address.
+func source() *nl.RtAttr {
+	const offset, size = 12, 4 // RFC 791, Section 3.1
+	return expression("payload",
+		attribute(unix.NFTA_PAYLOAD_DREG, networkOrder(unix.NFT_REG_1)),
+		attribute(unix.NFTA_PAYLOAD_BASE, networkOrder(unix.NFT_PAYLOAD_NETWORK_HEADER)),
+		attribute(unix.NFTA_PAYLOAD_OFFSET, networkOrder(offset)),
+		attribute(unix.NFTA_PAYLOAD_LEN, networkOrder(size)))
 }
 
 // constant loads a value.

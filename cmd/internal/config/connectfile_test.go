@@ -96,8 +96,8 @@ func TestReferenceConnectIsComplete(t *testing.T) {
 	for _, m := range setting.FindAllStringSubmatch(ReferenceConnect, -1) {
 		documented = append(documented, Key(m[1]))
 	}
-	if !sameKeys(documented, ConnectKeys()) {
-		t.Errorf("documented are %v, want %v", documented, ConnectKeys())
+	if !sameKeys(documented, connectOrder) {
+		t.Errorf("documented are %v, want %v", documented, connectOrder)
 	}
 	examples := regexp.MustCompile(`(?m)^#([a-z-]+ = )`).ReplaceAllString(ReferenceConnect, "$1")
 	examples = strings.ReplaceAll(examples, "/etc/sixin4/password", passwordFile(t, "sesame"))
@@ -111,7 +111,7 @@ func TestReferenceConnectIsComplete(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the examples: %v", err)
 	}
-	if len(file.Raw) != len(ConnectKeys()) || len(c.Servers) != 3 || c.Subnet != 0x2a {
+	if len(file.Raw) != len(connectOrder) || len(c.Servers) != 3 || c.Subnet != 0x2a {
 		t.Errorf("%d keys, servers %v, subnet %x", len(file.Raw), c.Servers, c.Subnet)
 	}
 }
@@ -146,7 +146,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s: list %v, switch %v; want %v, %v", tt.key, IsList(tt.key), IsSwitch(tt.key), tt.list, tt.toggle)
 		}
 	}
-	for _, key := range ConnectKeys() {
+	for _, key := range connectOrder {
 		if IsList(key) && IsSwitch(key) {
 			t.Errorf("%s is a list and a switch", key)
 		}

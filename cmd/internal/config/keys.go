@@ -1,7 +1,5 @@
 package config
 
-import "slices"
-
 // Key is the name of a setting: its flag without the dashes, and its key in the
 // file.
 type Key string
@@ -164,9 +162,3 @@ func IsList(key Key) bool { return lists[key] }
 // IsSwitch reports whether the values of key are true and false, so that its flag
 // alone means true.
 func IsSwitch(key Key) bool { return switches[key] }
-
-// ConnectKeys returns the settings of `sixin4 connect` in the order of --help.
-func ConnectKeys() []Key { return slices.Clone(connectOrder) }
-
-// BrokerKeys returns the settings of `tspd serve` in the order of --help.
-func BrokerKeys() []Key { return slices.Clone(brokerOrder) }

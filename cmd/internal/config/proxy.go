@@ -35,11 +35,8 @@ var proxyOrder = []Key{
 	Servers, Auth, User, PasswordFile,
 	SOCKS5, HTTPProxy, ProxyUser, ProxyPasswordFile, PublishTCP, DirectIPv4, DNS, MaxConnections,
 	Keepalive, RetryDelay, RetryMax, BrokerList, LastServer, AlwaysSame,
-	MTU, LogFormat, Verbose,
+	MTU, Socket, LogFormat, Verbose,
 }
-
-// ProxyKeys returns the settings of `sixin4 proxy` in the order of --help.
-func ProxyKeys() []Key { return append([]Key(nil), proxyOrder...) }
 
 // ReadProxy reads a TOML file whose keys are the flags of `sixin4 proxy`. Its errors
 // are as those of ReadFile.

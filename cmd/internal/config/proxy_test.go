@@ -38,8 +38,8 @@ func TestReferenceProxyIsComplete(t *testing.T) {
 	for _, m := range proxySetting.FindAllStringSubmatch(ReferenceProxy, -1) {
 		documented = append(documented, Key(m[1]))
 	}
-	if !sameKeys(documented, ProxyKeys()) {
-		t.Errorf("documented are %v, want %v", documented, ProxyKeys())
+	if !sameKeys(documented, proxyOrder) {
+		t.Errorf("documented are %v, want %v", documented, proxyOrder)
 	}
 	examples := regexp.MustCompile(`(?m)^#([a-z0-9-]+ = )`).ReplaceAllString(ReferenceProxy, "$1")
 	for _, path := range []string{"/etc/sixin4/password", "/etc/sixin4/proxy-password"} {

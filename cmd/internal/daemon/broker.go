@@ -20,6 +20,7 @@ import (
 	"sixin4/encap/engine"
 	"sixin4/encap/keepalive"
 	"sixin4/tsp/broker"
+	"sixin4/tsp/broker/account"
 	"sixin4/tsp/broker/pool"
 	"sixin4/tsp/broker/store"
 )
@@ -42,7 +43,7 @@ import (
 // it changed on this host is undone when it returns. Errors carry the exit status
 // (package exit).
 func Serve(ctx context.Context, cfg config.Broker, env Env) (err error) {
-	if err := checkPrivileges(); err != nil {
+	if err := checkPrivileges(false); err != nil {
 		return err
 	}
 	b := &brokerage{tunnel: newTunnel(brokerSettings(cfg), env), cfg: cfg}
@@ -67,8 +68,10 @@ type brokerage struct {
 	leases *leases
 	server *broker.Server
 	router router
-	pages  *pages       // nil for none
-	dns    []netip.Addr // that clients are told, at least one
+	pages  *pages // nil for none
+	// failures are wrong passwords, in whatever way they came.
+	failures *account.Failures
+	dns      []netip.Addr // that clients are told, at least one
 
 	streams   []net.Listener
 	datagrams []net.PacketConn
@@ -105,18 +108,13 @@ func (b *brokerage) node() string { return cmp.Or(b.cfg.Node, b.local().String()
 
 func (b *brokerage) openStore(ctx context.Context) error {
 	d, err := database.Open(ctx, database.Config{
-		Store: b.cfg.Store, Pool: b.cfg.Prefix, Create: true, MakeKey: true, Logger: b.env.Logger,
+		Store: b.cfg.Store, Pool: b.cfg.Prefix, Create: true, MakeKey: true, Alone: true, Logger: b.env.Logger,
 	})
 	if err != nil {
 		return err
 	}
-	unlock, err := database.Lock(b.cfg.Store)
-	if err != nil {
-		return errors.Join(err, d.Close())
-	}
 	b.store = d.Store
-	b.undo.Push(unlock)
-	b.undo.Push(b.store.Close)
+	b.undo.Push(d.Close)
 	return nil
 }
 
@@ -130,8 +128,22 @@ func (b *brokerage) openDevice(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return b.tunnel.openDevice(b.shape().mtu)
+	if err := b.tunnel.openDevice(b.shape().mtu); err != nil {
+		return err
+	}
+	undo, err := b.iface.SetTxQueueLen(deviceQueue)
+	if err != nil {
+		b.env.Logger.Warn("packets are lost sooner when this host is busy", "error", err)
+		return nil
+	}
+	b.undo.Push(undo)
+	return nil
 }
+
+// deviceQueue is how many packets for clients may wait for the broker. The 500 of a new
+// device are 25 ms of 20 000 packets a second, and on a busy host the broker may have to
+// wait longer than that for a processor. When it has one, it takes 4096 in some 40 ms.
+const deviceQueue = 4096
 
 // shape is a hub with the tunnels that there are. One route covers the whole pool:
 // what is nobody's is answered by the engine, which knows all tunnels.
@@ -140,16 +152,18 @@ func (b *brokerage) shape() shape {
 		hub: true, local: b.local(), wireMTU: usualWireMTU,
 		addresses: []netip.Prefix{linkLocal(b.local()), single(b.ownAddress())},
 		routes:    []netip.Prefix{b.cfg.Prefix},
-	}
-	if b.beside.udp != nil {
-		s.wireMTU = besideUDP(s.wireMTU)
+		neighbour: allClients,
 	}
 	if way, link := b.wayOut(); way != 0 {
 		s.wireMTU, s.linkMTU = way, link
 	}
-	s.mtu = b.autoMTU(s.wireMTU, 0)
+	s.mtu = b.autoMTU(s.carries(s.wireMTU), 0)
 	return s
 }
+
+// allClients is the one neighbour that stands for all clients. It is nobody's: as a
+// link-local address of RFC 4213, Section 3.7 it would be of 0.0.0.1.
+var allClients = netip.MustParseAddr("fe80::1")
 
 // ownAddress is the broker's end of all tunnels.
 func (b *brokerage) ownAddress() netip.Addr {
@@ -221,6 +235,8 @@ func (b *brokerage) openServer(context.Context) (err error) {
 		Proxy: func(_ *broker.User, from netip.AddrPort, end netip.Addr) bool { return end == from.Addr() },
 	}
 	c.Logins.Iterations = b.cfg.Iterations
+	b.failures = account.NewFailures(c.Logins)
+	c.Failures = b.failures
 	if c.Secret, err = decoySecret(b.cfg.KeyFile); err != nil {
 		return hostError(err)
 	}
@@ -335,4 +351,5 @@ func (b *brokerage) printReady() error {
 const (
 	touchInterval  = 30 * time.Second // between notes in the store of who was heard
 	expireInterval = time.Minute      // between looks at what is over
+	heedInterval   = time.Second      // between looks at what others have ended
 )

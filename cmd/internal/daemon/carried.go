@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"sixin4/encap"
 	"sixin4/encap/engine"
@@ -14,22 +15,22 @@ import (
 	"sixin4/tun/ifcfg"
 )
 
-// A tunnel of IPv6 in UDP (v6udpv4) is carried in two ways. On a client it has one far
-// end and goes through the wire.Switch as one of protocol 41 does, so that a tunnel may
-// be of the one kind now and of the other next. A broker has both kinds at a time: its
-// engine has a lane of each.
+// A tunnel of IPv6 in UDP (v6udpv4) has a peer with a port. On a client it goes through the
+// wire.Switch as one of protocol 41 does, so that a tunnel may be of the one kind now and
+// of the other next. A broker has both kinds at a time: its engine has lanes of each.
 
-// udpMore is how much longer the outer headers are than those of protocol 41.
-const udpMore = wire.UDPHeaderLen - encap.HeaderLen
+// carries is the MTU of a tunnel of this shape over a way that carries wire: the engine
+// makes no fragments for one in UDP, as the kernel cuts datagrams that are too long.
+func (s *shape) carries(wire encap.WireMTU) encap.TunMTU {
+	if s.inUDP() {
+		return insideUDP(wire)
+	}
+	return wire.Tun()
+}
 
-// insideUDP is a path as a tunnel in UDP knows it: the MTU of the tunnel is that of one
-// of protocol 41 over a path which carries so much less. It needs no fragments of the
-// engine's making, as the kernel cuts datagrams that are too long.
-func insideUDP(path encap.WireMTU) encap.WireMTU { return max(path-udpMore, smallestWire) }
-
-// besideUDP is a path as a hub with both kinds of tunnels knows it.
-func besideUDP(path encap.WireMTU) encap.WireMTU {
-	return min(path, max(path-udpMore, smallestWire))
+// insideUDP is the MTU of a tunnel in UDP.
+func insideUDP(path encap.WireMTU) encap.TunMTU {
+	return max(encap.TunMTU(path-wire.UDPHeaderLen), encap.MinTunMTU)
 }
 
 // errCarried: the socket of a session cannot be made a wire twice.
@@ -42,12 +43,12 @@ func (t *negotiated) overUDP(s *shape, l *client.Lease) error {
 		return fmt.Errorf("the session was over %s, and %s needs UDP", l.Transport, tsp.V6UDPV4)
 	}
 	s.session, s.local = session, l.Local
+	s.wireMTU = usualWireMTU
 	if route, err := t.routeTo(l.Broker.Addr()); err == nil {
-		s.wireMTU, s.linkMTU = insideUDP(encap.WireMTU(route.MTU)), route.LinkMTU
-	} else {
-		s.wireMTU = insideUDP(usualWireMTU)
+		s.wireMTU, s.linkMTU = firstPath(encap.WireMTU(route.MTU)), route.LinkMTU
 	}
-	s.mtu = t.autoMTU(s.wireMTU, s.limit)
+	t.udp.held.Store(int64(s.wireMTU))
+	s.mtu = t.autoMTU(s.carries(s.wireMTU), s.limit)
 	s.peers = []PlannedPeer{{
 		Remote:   l.Broker.Addr(),
 		Prefixes: []netip.Prefix{everything},
@@ -62,14 +63,21 @@ func (t *negotiated) overUDP(s *shape, l *client.Lease) error {
 func (t *tunnel) openCarried(next shape, fresh *ifcfg.Stack) (wire.Link, error) {
 	link, err := next.session.carry(wire.UDPConfig{
 		LinkMTU: next.linkMTU,
-		ClearDF: t.set.MTU != 0 || next.wireMTU == smallestWire,
+		ClearDF: t.set.MTU != 0 || next.wireMTU < shortestUDP,
 		Logger:  t.env.Logger,
 	})
 	if err != nil {
 		return nil, hostError(err)
 	}
 	fresh.Push(link.Close)
-	return single4{link, next.local, next.peers[0].Remote}, nil
+	return link, nil
+}
+
+// perhapsUDP is about a tunnel whose wire may be one of IPv6 in UDP.
+type perhapsUDP struct {
+	may, only bool                  // only: and never another
+	replies   func(encap.IPv6, int) // hears of echo replies; nil: nobody does
+	held      atomic.Int64          // what the way to the peer over UDP carries, bytes; 0: not known
 }
 
 // lanes are those of a hub for IPv6 in UDP, and writers for both kinds.

@@ -172,6 +172,17 @@ func (t *tunnel) standing() (state, reason string) {
 	if trouble := t.trouble.Load(); trouble != nil {
 		return stateDown, *trouble
 	}
+	if state, reason = t.answers(); state != stateUp {
+		return state, reason
+	}
+	if why := t.refusal(); why != "" {
+		return stateDown, why
+	}
+	return stateUp, ""
+}
+
+// answers is the state by who asks the far end, up where nobody does.
+func (t *tunnel) answers() (state, reason string) {
 	t.far.mu.Lock()
 	defer t.far.mu.Unlock()
 	if !t.far.to.IsValid() {

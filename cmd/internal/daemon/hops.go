@@ -83,6 +83,7 @@ type follower struct {
 	hops   func() map[[4]byte]wire.Hop
 	kernel *shortcut // nil: never
 	log    *slog.Logger
+	again  bell // rings when somebody wants a look before the next one is due
 
 	direct atomic.Bool // the wire has next hops now
 	asked  bool        // whether something wants to see what leaves
@@ -106,13 +107,19 @@ func (f *follower) run(ctx context.Context, ready func()) error {
 	tick := time.NewTicker(egressInterval)
 	defer tick.Stop()
 	defer f.kernel.close()
-	for n := 0; ; n++ {
-		f.look(n%int(hopInterval/egressInterval) == 0)
+	due := true
+	for n := 1; ; {
+		again := f.again.wait()
+		f.look(due)
 		ready()
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again:
+			due = false
 		case <-tick.C:
+			due = n%int(hopInterval/egressInterval) == 0
+			n++
 		}
 	}
 }

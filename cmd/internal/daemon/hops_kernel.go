@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/exit"
@@ -37,7 +38,9 @@ type shortcut struct {
 
 	mu     sync.Mutex
 	path   carrier          // nil as long as none was needed
-	refuse error            // why there will be none
+	refuse error            // why there is none
+	final  bool             // nor will there be one
+	tried  time.Time        // when it was refused
 	given  *kernelpath.Flow // what path carries now
 	reason string           // why it carries nothing, as was last logged
 	age    uint64           // the epoch: how often what is given was withdrawn
@@ -68,10 +71,14 @@ func (t *tunnel) demandShortcut() error {
 	t.undo.Push(s.close)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.opened() {
-		return exit.With(exit.Unavailable, fmt.Errorf("--wire bpf is not possible here (auto uses what is): %w", s.refuse))
+	if s.opened() {
+		return nil
 	}
-	return nil
+	code := exit.TryAgain
+	if s.final {
+		code = exit.Unavailable
+	}
+	return exit.With(code, fmt.Errorf("--wire bpf is not possible here (auto uses what is): %w", s.refuse))
 }
 
 // smallestWire is what a link carries at least, if no packet needs IPv4 fragments.
@@ -185,18 +192,23 @@ func (s *shortcut) allowed(f *kernelpath.Flow) (*kernelpath.Flow, string) {
 	return f, ""
 }
 
+// openRetry is how long after a failure the kernel is asked again.
+const openRetry = 10 * time.Second
+
 // opened makes the path when there is none yet, and reports whether there is one. A
-// kernel that refused once is not asked again.
+// kernel that cannot is not asked again, one that lacked something may have it later.
 func (s *shortcut) opened() bool {
-	if s.path == nil && s.refuse == nil {
-		path, err := s.open()
-		if err != nil {
-			s.refuse = err
-		} else {
-			s.path = path
-		}
+	if s.path != nil || s.final || s.refuse != nil && time.Since(s.tried) < openRetry {
+		return s.path != nil
 	}
-	return s.path != nil
+	path, err := s.open()
+	if err != nil {
+		s.refuse, s.tried = err, time.Now()
+		s.final = errors.Is(err, errors.ErrUnsupported)
+		return false
+	}
+	s.path, s.refuse = path, nil
+	return true
 }
 
 // note remembers what is given now, and logs when the kernel begins or ends to carry.
@@ -253,7 +265,7 @@ func (s *shortcut) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.given = nil
-	s.refuse = errors.New("closed")
+	s.refuse, s.final = errors.New("closed"), true
 	if s.path == nil {
 		return nil
 	}

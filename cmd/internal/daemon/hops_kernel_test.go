@@ -6,11 +6,13 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"sixin4/cmd/internal/config"
+	"sixin4/cmd/internal/exit"
 	"sixin4/encap"
 	"sixin4/encap/engine"
 	"sixin4/encap/kernelpath"
@@ -180,6 +182,74 @@ func TestShortcutRefused(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestShortcutTriedAgain: a kernel that lacked something for a moment is asked again, but
+// not all the time.
+func TestShortcutTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, path, s := shortened(new(fakeConn))
+		asked := 0
+		s.open = func() (carrier, error) {
+			if asked++; asked == 1 {
+				return nil, syscall.ENOMEM
+			}
+			return path, nil
+		}
+		f.during(t, func() {
+			wait(openRetry - egressInterval)
+			if asked != 1 || f.inUse() != "packet" {
+				t.Errorf("before it is time: asked %d times, wire %s", asked, f.inUse())
+			}
+			wait(2 * egressInterval)
+			if asked != 2 || f.inUse() != "bpf" {
+				t.Errorf("later: asked %d times, wire %s", asked, f.inUse())
+			}
+		})
+	})
+}
+
+// TestDemandShortcut: who asked for nothing else ends, with a status that says whether
+// trying again is of use.
+func TestDemandShortcut(t *testing.T) {
+	for err, want := range map[error]int{errors.ErrUnsupported: exit.Unavailable, syscall.ENOMEM: exit.TryAgain} {
+		tun := &tunnel{set: settings{Common: config.Common{Wire: config.WireBPF}}}
+		tun.short = &shortcut{open: func() (carrier, error) { return nil, err }}
+		if got := exit.Code(tun.demandShortcut()); got != want {
+			t.Errorf("%v: exit status %d, want %d", err, got, want)
+		}
+	}
+}
+
+// TestShortcutPathLowered: what a path does not carry any more is the engine's at once, and
+// the kernel has the new figure before the next look is due.
+func TestShortcutPathLowered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, path, s := shortened(new(fakeConn))
+		mtu := encap.TunMTU(1480)
+		s.flow = func(map[[4]byte]wire.Hop) (*kernelpath.Flow, string) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return &kernelpath.Flow{MTU: mtu}, ""
+		}
+		tun := &tunnel{short: s, hopper: &f.follower}
+		f.during(t, func() {
+			_, before := path.has()
+			began := time.Now()
+			f.change(func() { mtu = 1380 })
+			tun.pathLowered()
+			synctest.Wait()
+			given, sets := path.has()
+			if given == nil || given.MTU != 1380 || sets != before+2 || time.Since(began) != 0 {
+				t.Errorf("after %v: %+v, set %d times; want 1380 at once, taken away and given", time.Since(began), given, sets-before)
+			}
+			wait(hopInterval)
+			if hopped, _ := f.counts(); hopped != 2 {
+				t.Errorf("hops were asked for %d times, want 2: the look that was asked for is none of the regular ones", hopped)
+			}
+		})
+	})
+	(&tunnel{}).pathLowered() // with neither is harmless
 }
 
 // TestShortcutLate: a flow that was worked out before the tunnel changed is not set.

@@ -35,9 +35,23 @@ func (t *tunnel) listenICMP(ctx context.Context, ready func()) error {
 		if err != nil {
 			return t.icmpEnd(ctx, err)
 		}
-		t.engine.ICMP(msg[:n])
+		switch t.engine.ICMP(msg[:n]) {
+		case engine.PathLowered:
+			t.pathLowered()
+		case engine.PeerRefuses:
+			t.refusing.ring()
+		}
 	}
 	return nil
+}
+
+// pathLowered keeps the kernel from sending what the path does not carry: it sends
+// nothing until it has been told the new figure, which is at once.
+func (t *tunnel) pathLowered() {
+	t.short.withdraw()
+	if t.hopper != nil {
+		t.hopper.again.ring()
+	}
 }
 
 // icmpEnd goes on without errors when the socket fails.
@@ -106,6 +120,29 @@ func (t *tunnel) refusal() string {
 		}
 	}
 	return reason
+}
+
+// heardInterval is how often is looked whether a far end that refused is heard.
+const heardInterval = time.Second
+
+// watchRefusal makes it a change of the tunnel's state that the far end refuses, and that
+// it is heard after all.
+func (t *tunnel) watchRefusal(ctx context.Context, ready func()) error {
+	ready()
+	for ctx.Err() == nil {
+		refuses := t.refusing.wait()
+		t.judge()
+		var heard <-chan time.Time
+		if t.refusal() != "" {
+			heard = time.After(heardInterval)
+		}
+		select {
+		case <-refuses:
+		case <-heard:
+		case <-ctx.Done():
+		}
+	}
+	return nil
 }
 
 // icmpCounts is what came of ICMPv4 errors, those of them that have happened.

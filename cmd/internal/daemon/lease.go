@@ -22,7 +22,7 @@ func (t *negotiated) shapeOf(l *client.Lease) (shape, error) {
 	if route, err := t.routeTo(l.Tunnel.Server4); err == nil {
 		s.wireMTU, s.linkMTU = encap.WireMTU(route.FixedMTU()), route.LinkMTU
 	}
-	s.mtu = t.autoMTU(s.wireMTU, s.limit)
+	s.mtu = t.autoMTU(s.carries(s.wireMTU), s.limit)
 	s.peers = []PlannedPeer{{
 		Remote:   l.Tunnel.Server4,
 		Prefixes: []netip.Prefix{everything},

@@ -53,6 +53,7 @@ type liveLease struct {
 	asked   int       // echo requests in a row without an answer
 	asking  bool      // it is in doubts, or being asked
 	heard   time.Time // as the store knows it
+	again   bool      // the engine has refused it once
 	gone    bool
 }
 

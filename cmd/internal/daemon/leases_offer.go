@@ -30,7 +30,7 @@ func (t *leases) Offer(ctx context.Context, ask broker.Ask) (*broker.Grant, erro
 	if err != nil {
 		return nil, err
 	}
-	if other := t.rival(ask); other != nil && t.holds(ctx, other) {
+	if other, waits := t.rival(ask); other != nil && (sameEnd(ask, other) || waits && !ask.Hears || t.holds(ctx, other)) {
 		if ask.User != nil || other.UserID != "" {
 			return nil, &tsp.Error{Code: tsp.IPv4InUse}
 		}
@@ -65,7 +65,8 @@ func (t *leases) checkOuter(a netip.Addr) error {
 }
 
 // rival is the tunnel that ends where a client wants one and may be somebody else's,
-// nil for none. Who speaks over TCP has the address, so a tunnel of nobody there is its
+// nil for none. It waits when it is of the run before and has not answered yet: it has
+// time to, and loses its place only to who has shown to have the address. Who speaks over TCP has the address, so a tunnel of nobody there is its
 // own of before, or of one who has gone. Any other is asked: a datagram may have a
 // forged source, and must not end the tunnel of who is there.
 //
@@ -73,14 +74,21 @@ func (t *leases) checkOuter(a netip.Addr) error {
 // comes back over UDP with its interface still up: it gets the same again. Whoever only
 // claims to be there gives it nothing that it has not, and takes nothing away: such a
 // grant is a renewal, which changes no peer and cannot end the tunnel.
-func (t *leases) rival(ask broker.Ask) *liveLease {
+func (t *leases) rival(ask broker.Ask) (other *liveLease, waits bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	other := t.byOuter[askedEnd(ask)]
-	if other == nil || !other.proven || ask.User != nil && ask.User.ID == other.UserID || ask.Conn == nil && other.UserID == "" {
-		return nil
+	other = t.byOuter[askedEnd(ask)]
+	if other == nil || !other.proven && !other.resumed ||
+		ask.User != nil && ask.User.ID == other.UserID || ask.Conn == nil && other.UserID == "" {
+		return nil, false
 	}
-	return other
+	return other, !other.proven
+}
+
+// sameEnd reports whether nobody asks for a tunnel at the very address and port where one
+// of nobody ends. Whoever that is need not be asked: it gets what it has.
+func sameEnd(ask broker.Ask, other *liveLease) bool {
+	return ask.User == nil && other.UserID == "" && other.Outer.Port() != 0
 }
 
 // renewal begins the ID of a grant that gives a client what it has.

@@ -84,6 +84,9 @@ func (t *leases) handOver(ctx context.Context) {
 		t.mu.Lock()
 		l := t.byOuter[netip.AddrPortFrom(r.Peer.Remote, r.Peer.Port)]
 		t.mu.Unlock()
+		if l != nil && t.inTheWay(ctx, l) {
+			continue
+		}
 		t.b.env.Logger.Error("a tunnel cannot be carried", "outer", r.Peer.String(), "error", r.Err)
 		if l != nil {
 			t.end(ctx, l, "it cannot be carried")
@@ -92,6 +95,27 @@ func (t *leases) handOver(ctx context.Context) {
 	for _, l := range fresh {
 		t.doubt(l)
 	}
+}
+
+// inTheWay reports whether a tunnel that the engine has refused may be carried after all:
+// what it was given may have been another's a moment ago, when nothing is in quarantine.
+// Once that one is taken down it is tried again, once.
+func (t *leases) inTheWay(ctx context.Context, l *liveLease) bool {
+	t.mu.Lock()
+	again := l.again
+	l.again = true
+	t.mu.Unlock()
+	if again || !t.sweep(ctx) {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l.gone {
+		return true
+	}
+	t.dirty[l.Outer] = true
+	t.notify()
+	return true
 }
 
 // news is what has changed since it was called last.

@@ -275,18 +275,22 @@ const echoID = 0x6b64
 
 // echoRequest is an ICMPv6 echo request (RFC 4443, Section 4.1, from memory) in an IPv6
 // packet.
-func echoRequest(src, dst netip.Addr, n nonce) []byte {
-	b := make([]byte, encap.IPv6HeaderLen, echoLen)
+func echoRequest(src, dst netip.Addr, n nonce) []byte { return longEcho(src, dst, n, echoLen) }
+
+// longEcho is echoRequest with zeros behind the nonce, size bytes in all, at least echoLen.
+func longEcho(src, dst netip.Addr, n nonce, size int) []byte {
+	const payload = encap.IPv6HeaderLen
+	b := make([]byte, size)
 	b[0], b[6], b[7] = 0x60, protoICMPv6, 64
-	binary.BigEndian.PutUint16(b[4:], uint16(echoLen-encap.IPv6HeaderLen))
+	binary.BigEndian.PutUint16(b[4:], uint16(size-payload))
 	from, to := src.As16(), dst.As16()
 	copy(b[8:], from[:])
 	copy(b[24:], to[:])
-	b = append(b, 128, 0, 0, 0)
-	b = binary.BigEndian.AppendUint16(b, echoID)
-	b = append(b, 0, 0)
-	b = append(b, n[:]...)
-	binary.BigEndian.PutUint16(b[encap.IPv6HeaderLen+2:], ^packet.Fold(packet.AddBytes(packet.PseudoHeader(b[8:40], protoICMPv6, echoLen-encap.IPv6HeaderLen), b[40:])))
+	b[payload] = 128
+	binary.BigEndian.PutUint16(b[payload+4:], echoID)
+	copy(b[payload+8:], n[:])
+	sum := packet.AddBytes(packet.PseudoHeader(b[8:payload], protoICMPv6, size-payload), b[payload:])
+	binary.BigEndian.PutUint16(b[payload+2:], ^packet.Fold(sum))
 	return b
 }
 

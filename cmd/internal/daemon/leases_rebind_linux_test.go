@@ -71,6 +71,26 @@ func TestLeaseUDP(t *testing.T) {
 	}
 }
 
+// TestLeaseUDPAgain: who has no account and comes back from the same address and port has
+// the same address, though it does not answer now; from another port it has another.
+func TestLeaseUDPAgain(t *testing.T) {
+	o := newOffice(t)
+	l := o.byUDP(nil, "192.0.2.1:4711")
+	for from, same := range map[string]bool{"192.0.2.1:4711": true, "192.0.2.1:4712": false} {
+		g, err := o.offerUDP(nil, from, o.b.beside.udp.Control())
+		if err != nil || (g.Tunnel.Client6 == l.Client6) != same {
+			t.Errorf("from %s: %+v, %v, want the same: %t", from, g, err, same)
+			continue
+		}
+		if err := o.Accept(t.Context(), g); err != nil {
+			t.Error(err)
+		}
+	}
+	if l.gone || !l.proven {
+		t.Error("the tunnel of before was ended")
+	}
+}
+
 // road is rebinding with what it sends.
 type road struct {
 	*rebinding

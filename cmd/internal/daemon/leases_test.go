@@ -74,6 +74,7 @@ func (o office) request(u *broker.User, outer string, r tsp.Request) (*broker.Gr
 	r.Action, r.Type, r.Client = tsp.ActionCreate, tsp.V6V4, netip.MustParseAddr(outer)
 	return o.Offer(o.t.Context(), broker.Ask{
 		User: u, Request: &r, Version: tsp.V202, Type: tsp.V6V4, Outer: r.Client, From: netip.AddrPortFrom(r.Client, 4711),
+		Hears: true,
 	})
 }
 

@@ -38,7 +38,7 @@ func Connect(ctx context.Context, cfg config.Connect, env Env) (err error) {
 		return tryOnce(ctx, cfg, env)
 	}
 	if !cfg.Proxy {
-		if err := checkPrivileges(); err != nil {
+		if err := checkPrivileges(cfg.Mode == tsp.V6UDPV4); err != nil {
 			return err
 		}
 	}
@@ -103,12 +103,16 @@ type negotiated struct {
 	first    func()                       // called when packets can flow
 	told     hearsay                      // by the client
 	kinds    *chooser                     // between protocol 41 and UDP
+
+	questions *questions // to the far end of a tunnel in UDP
 }
 
 func newNegotiated(cfg config.Connect, env Env) (t *negotiated, err error) {
 	t = &negotiated{cfg: cfg, first: func() {}}
 	set := connectSettings(cfg)
 	t.tunnel = newTunnel(set, env)
+	t.questions = newQuestions()
+	t.udp.may, t.udp.only, t.udp.replies = true, cfg.Mode == tsp.V6UDPV4, t.questions.replied
 	if t.name, t.socket, err = chooseName(set, env); err != nil {
 		return nil, err
 	}
@@ -210,12 +214,12 @@ func (t *negotiated) pretend(next shape) error {
 // Watch returns an error when the far end does not answer any more, if the broker
 // ordered that it be asked.
 func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
+	if l.Tunnel.Type == tsp.V6UDPV4 && !t.cfg.Proxy {
+		return t.watchUDP(ctx, l)
+	}
 	if l.Tunnel.Keepalive == 0 {
 		<-ctx.Done()
 		return nil
-	}
-	if l.Tunnel.Type == tsp.V6UDPV4 {
-		return t.watchUDP(ctx, l)
 	}
 	if t.kinds.inDoubt(l) {
 		if err := t.tryFirst(ctx, l); err != nil || ctx.Err() != nil {

@@ -10,6 +10,6 @@ import (
 	"sixin4/cmd/internal/exit"
 )
 
-func checkPrivileges() error {
+func checkPrivileges(bool) error {
 	return exit.With(exit.Unavailable, fmt.Errorf("tunnels need Linux, this is %s: %w", runtime.GOOS, errors.ErrUnsupported))
 }

@@ -134,7 +134,9 @@ func (t *tunnel) tellEngine(now *shape) {
 	if mtu == 0 || !ok || t.engine == nil || len(now.peers) != 1 {
 		return
 	}
-	err := t.engine.SetProbing(engine.Probing{Remote: now.peers[0].Remote, MTU: mtu.Wire(), From: p.from, To: p.to})
+	err := t.engine.SetProbing(engine.Probing{
+		Remote: now.peers[0].Remote, Port: now.peers[0].port, MTU: mtu.Wire(), From: p.from, To: p.to,
+	})
 	if err != nil {
 		t.env.Logger.Warn("the MTU that was found is not in use", "name", t.name, "mtu", int(mtu), "error", err)
 	}

@@ -9,8 +9,10 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sixin4/cmd/internal/config"
+	"sixin4/cmd/internal/control"
 	"sixin4/cmd/internal/exit"
 	"sixin4/cmd/internal/proxy"
 	"sixin4/encap"
@@ -70,6 +72,10 @@ type proxied struct {
 	server *proxy.Server
 	client *client.Client
 
+	name    string          // in the status
+	control *control.Server // nil: there is no socket for it
+	since   time.Time
+
 	engine *engine.Engine
 	begun  chan struct{} // closed once there is an engine
 	first  func()        // called when packets can flow
@@ -77,13 +83,16 @@ type proxied struct {
 	lease atomic.Pointer[client.Lease]
 	link  atomic.Pointer[wire.UDP]
 	mtu   atomic.Int64
+
+	questions *questions   // to the far end
+	way       atomic.Int64 // what the way to it was taken to carry at first, bytes
 }
 
 func newProxied(cfg config.ProxySettings, env Env) (p *proxied, err error) {
 	if env.Logger == nil {
 		env.Logger = slog.New(slog.DiscardHandler)
 	}
-	p = &proxied{cfg: cfg, env: env, wire: wire.NewSwitch(), begun: make(chan struct{}), first: func() {}}
+	p = &proxied{cfg: cfg, env: env, wire: wire.NewSwitch(), begun: make(chan struct{}), first: func() {}, questions: newQuestions(), since: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, p.close())
@@ -98,8 +107,10 @@ func newProxied(cfg config.ProxySettings, env Env) (p *proxied, err error) {
 	c := clientConfig(cfg.Connect, env, proxyNetwork{}, p)
 	c.Request.Type = tsp.V6UDPV4
 	c.Observe = p.observe
-	p.client, err = client.New(c)
-	return p, err
+	if p.client, err = client.New(c); err != nil {
+		return p, err
+	}
+	return p, p.openControl()
 }
 
 // openServer opens the proxy's sockets, and says who may use them.
@@ -131,6 +142,9 @@ func (p *proxied) close() error {
 	if p.server != nil {
 		errs = append(errs, p.server.Close())
 	}
+	if p.control != nil {
+		errs = append(errs, p.control.Close())
+	}
 	errs = append(errs, p.wire.Close())
 	if p.device != nil {
 		errs = append(errs, p.device.Close())
@@ -139,7 +153,7 @@ func (p *proxied) close() error {
 }
 
 func (p *proxied) tasks() []Task {
-	return []Task{
+	tasks := []Task{
 		newTask("tsp", func(ctx context.Context, ready func()) error {
 			p.first = sync.OnceFunc(ready)
 			return leaseError(p.client.Run(ctx))
@@ -150,6 +164,13 @@ func (p *proxied) tasks() []Task {
 			return p.server.Run(ctx)
 		}),
 	}
+	if p.control != nil {
+		tasks = append(tasks, newTask("control", func(ctx context.Context, ready func()) error {
+			ready() // the socket listens already
+			return p.control.Run(ctx)
+		}))
+	}
+	return tasks
 }
 
 // runEngine waits for the engine and runs it.
@@ -191,7 +212,7 @@ func (p *proxied) Up(_ context.Context, l *client.Lease) error {
 	if err := p.become(l, link); err != nil {
 		return errors.Join(err, link.Close())
 	}
-	if err := p.wire.Set(single4{link, nearEnd, farEnd4}); err != nil {
+	if err := p.wire.Set(link); err != nil {
 		return err
 	}
 	p.link.Store(link)
@@ -204,9 +225,10 @@ func (p *proxied) Up(_ context.Context, l *client.Lease) error {
 func (p *proxied) become(l *client.Lease, link *wire.UDP) error {
 	table, err := engine.NewTable(engine.TableConfig{
 		Peers: []engine.Peer{{
-			Remote:   farEnd4,
+			Remote:   link.RemoteAddr().Addr(),
+			Port:     link.RemoteAddr().Port(),
 			Prefixes: []netip.Prefix{everything},
-			Outer:    encap.Outer{Src: nearEnd, Dst: farEnd4, ClearDF: p.cfg.MTU != 0},
+			Outer:    encap.Outer{Src: link.LocalAddr().Addr(), ClearDF: p.cfg.MTU != 0},
 		}},
 		Ours: []netip.Prefix{single(l.Tunnel.Client6)},
 	})
@@ -223,7 +245,7 @@ func (p *proxied) become(l *client.Lease, link *wire.UDP) error {
 		return err
 	}
 	p.engine.SetTable(table)
-	return p.follow(l, link)
+	return p.beginPath(l, link)
 }
 
 func (p *proxied) makeEngine(l *client.Lease, link *wire.UDP, table *engine.Table) error {
@@ -236,32 +258,39 @@ func (p *proxied) makeEngine(l *client.Lease, link *wire.UDP, table *engine.Tabl
 		return err
 	}
 	p.engine, err = engine.New(engine.Config{
-		Inbound:  engine.Lane{In: p.wire.Reader(), Out: p.device.NewWriter(), Back: back},
+		Inbound:  engine.Lane{In: p.wire.Reader(), Out: p.device.NewWriter(), Back: back, UDP: true},
 		Outbound: []engine.Lane{{In: p.device.Reader(), Out: out, Back: p.device.NewWriter()}},
 		MTU:      encap.MinTunMTU,
 		Source:   l.Tunnel.Client6,
+		Replies:  p.questions.replied,
 		Logger:   p.env.Logger,
 	}, table)
 	if err != nil {
 		return err
 	}
-	if err := p.follow(l, link); err != nil {
+	if err := p.beginPath(l, link); err != nil {
 		return err
 	}
 	close(p.begun)
 	return nil
 }
 
-// follow gives the tunnel the MTU that the way to the broker has now.
-func (p *proxied) follow(l *client.Lease, link *wire.UDP) error {
+// beginPath gives the tunnel the MTU that the kernel believes the way to the broker to have.
+func (p *proxied) beginPath(l *client.Lease, link *wire.UDP) error {
+	kernel, err := link.PathMTU(link.RemoteAddr())
+	if err != nil {
+		kernel = usualWireMTU
+	}
+	p.way.Store(int64(firstPath(kernel)))
+	return p.resize(firstPath(kernel), encap.TunMTU(l.Tunnel.MTU), link)
+}
+
+// resize gives the tunnel the MTU that a way to the broker has.
+func (p *proxied) resize(path encap.WireMTU, limit encap.TunMTU, link *wire.UDP) error {
 	mtu := p.cfg.MTU
 	if mtu == 0 {
-		path, err := link.PathMTU(link.RemoteAddr())
-		if err != nil {
-			path = usualWireMTU
-		}
-		mtu = tunMTU(path, encap.TunMTU(l.Tunnel.MTU))
-		if err := link.SetDF(int(path) >= int(encap.MinTunMTU)+wire.UDPHeaderLen); err != nil {
+		mtu = tunMTU(path, limit)
+		if err := link.SetDF(path >= shortestUDP); err != nil {
 			return err
 		}
 	}
@@ -269,7 +298,7 @@ func (p *proxied) follow(l *client.Lease, link *wire.UDP) error {
 		return nil
 	}
 	p.env.Logger.Debug("MTU", "mtu", int(mtu))
-	return errors.Join(p.engine.SetMTU(mtu, 0), p.device.SetMTU(int(mtu)))
+	return errors.Join(p.engine.SetMTU(mtu, max(path, mtu.Wire())), p.device.SetMTU(int(mtu)))
 }
 
 // tunMTU is what fits a path behind both headers, or the limit where that is less, and

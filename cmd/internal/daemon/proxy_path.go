@@ -2,52 +2,53 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
 
-	"sixin4/encap/keepalive"
+	"sixin4/encap"
+	"sixin4/encap/wire"
 	"sixin4/tsp/client"
+	"sixin4/tun/ifcfg"
 )
 
 // Watch asks the far end by echo requests from the address of the lease, which also
 // keeps the mappings of NAT alive. It returns an error when several in a row are not
 // answered, if the broker ordered that it be asked.
 func (p *proxied) Watch(ctx context.Context, l *client.Lease) error {
-	if l.Tunnel.Keepalive == 0 {
-		<-ctx.Done()
-		return nil
-	}
-	timeout := min(max(l.Tunnel.Keepalive, time.Second), keepalive.DefaultTimeout)
-	for lost := 0; lost < keepalive.DefaultLosses; lost++ {
-		for p.answers(ctx, l, timeout) {
-			lost = 0
-			if err := p.follow(l, p.link.Load()); err != nil {
-				p.env.Logger.Warn("the MTU stays what it was", "error", err)
+	path, link := udpPath{held: encap.WireMTU(p.way.Load()), log: p.env.Logger}, p.link.Load()
+	return keepUDP(ctx, l, keeper{
+		ask: func(ctx context.Context, timeout time.Duration) bool {
+			rtt, ok := p.questions.askFar(ctx, l, echoLen, timeout)
+			if ok {
+				p.env.Logger.Debug("keepalive", "rtt", rtt)
 			}
-			if !waited(ctx, l.Tunnel.Keepalive) {
-				return nil
-			}
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("%v: %w: %d echo requests in a row were lost", l.Tunnel.KeepaliveTo, keepalive.ErrDead, keepalive.DefaultLosses)
+			return ok
+		},
+		sent:   func() uint64 { return p.engine.Totals().Tx.Packets },
+		rhythm: newRhythm(l.Tunnel.Keepalive),
+	}, func(ctx context.Context) { p.follow(ctx, l, link, &path) })
 }
 
-// answers reports whether the far end answers one request.
-func (p *proxied) answers(ctx context.Context, l *client.Lease, timeout time.Duration) bool {
-	limited, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	rtt, err := p.device.Ping(limited, l.Tunnel.Client6, l.Tunnel.KeepaliveTo)
-	if err == nil {
-		p.env.Logger.Debug("keepalive", "rtt", rtt)
-		return true
+// follow gives the tunnel the MTU that the way to the broker has now.
+func (p *proxied) follow(ctx context.Context, l *client.Lease, link *wire.UDP, known *udpPath) {
+	kernel, err := link.PathMTU(link.RemoteAddr())
+	if err != nil {
+		return
 	}
-	<-limited.Done() // an error that comes at once does not make requests come faster
-	return false
+	near := kernel
+	if route, err := ifcfg.RouteTo(link.RemoteAddr().Addr()); err == nil {
+		near = encap.WireMTU(route.FixedMTU())
+	}
+	path := known.follow(ctx, kernel, near, func(ctx context.Context, path encap.WireMTU) bool {
+		return p.questions.passes(ctx, l, path)
+	})
+	if ctx.Err() != nil || p.link.Load() != link {
+		return
+	}
+	if err := p.resize(path, encap.TunMTU(l.Tunnel.MTU), link); err != nil {
+		p.env.Logger.Warn("the MTU stays what it was", "error", err)
+	}
 }
 
 // waited waits, and reports false when ctx ended first.

@@ -194,8 +194,9 @@ func RehearseServe(cfg config.Broker, env Env) (r Rehearsal, err error) {
 	for _, a := range s.addresses {
 		r.add("give it the address %s", a)
 	}
+	r.add("let %d packets wait for it", deviceQueue)
 	for _, p := range s.routes {
-		r.add("route %s into it", p)
+		r.add("route %s into it, by way of %s", p, s.neighbour)
 	}
 	r.Changes = append(r.Changes, socketChanges(cfg.Common, r.Socket)...)
 	return r, nil

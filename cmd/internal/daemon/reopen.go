@@ -30,6 +30,7 @@ type keeper struct {
 func (k *keeper) run(ctx context.Context) error {
 	timeout := min(max(k.rhythm.most, time.Second), keepalive.DefaultTimeout)
 	idle := false // since the last answer
+	k.ask(ctx, min(timeout, welcome))
 	for lost := 0; lost < keepalive.DefaultLosses; lost++ {
 		for k.ask(ctx, timeout) {
 			if idle {
@@ -48,6 +49,10 @@ func (k *keeper) run(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: %d echo requests in a row were lost", keepalive.ErrDead, keepalive.DefaultLosses)
 }
+
+// welcome is how long the first request of a new tunnel may take, which does not count if it
+// is lost: until a broker has seen that the client is there it takes nothing else from it.
+const welcome = 300 * time.Millisecond
 
 func (k *keeper) learn(lost int) {
 	if lost > 0 {
@@ -73,74 +78,108 @@ func (k *keeper) rest(ctx context.Context) bool {
 
 // watchUDP is Watch for a tunnel in UDP.
 func (t *negotiated) watchUDP(ctx context.Context, l *client.Lease) error {
-	asker, err := keepalive.NewAsker(keepalive.AskerConfig{Interface: t.name, Source: l.Tunnel.Client6, Logger: t.env.Logger})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	var (
-		running sync.WaitGroup
-		failed  = make(chan error, 1)
-		hint    = make(chan struct{}, 1)
-	)
-	running.Go(func() {
-		defer cancel()
-		failed <- asker.Run(ctx)
-	})
-	running.Go(func() { hints(ctx, l.Conn, hint) })
-	running.Go(func() {
-		for waited(ctx, pathInterval) {
-			t.followUDP()
+	ask := func(ctx context.Context, timeout time.Duration) bool {
+		rtt, ok := t.questions.askFar(ctx, l, echoLen, timeout)
+		if ok {
+			t.told.answered(rtt)
 		}
-	})
-	k := keeper{
-		ask: func(ctx context.Context, timeout time.Duration) bool {
-			begun := time.Now()
-			err := asker.Ask(ctx, l.Tunnel.KeepaliveTo, timeout)
-			if err == nil {
-				t.told.answered(time.Since(begun))
-			}
-			return err == nil
-		},
-		sent:   func() uint64 { return t.totals().Tx.Packets },
-		hint:   hint,
-		rhythm: newRhythm(l.Tunnel.Keepalive),
+		return ok
 	}
-	err = k.run(ctx)
+	path := udpPath{held: t.now.Load().wireMTU, log: t.env.Logger}
+	return keepUDP(ctx, l, keeper{
+		ask:    ask,
+		sent:   func() uint64 { return t.totals().Tx.Packets },
+		rhythm: newRhythm(l.Tunnel.Keepalive),
+	}, func(ctx context.Context) { t.followUDP(ctx, l, &path) })
+}
+
+// keepUDP runs a keeper, with hints from the broker, and follows the path meanwhile.
+// Without keepalive it does only the latter.
+func keepUDP(ctx context.Context, l *client.Lease, k keeper, follow func(context.Context)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	following := func() {
+		for ok := true; ok; ok = waited(ctx, pathInterval) {
+			follow(ctx)
+		}
+	}
+	if l.Tunnel.Keepalive == 0 {
+		following()
+		return nil
+	}
+	var running sync.WaitGroup
+	hint := make(chan struct{}, 1)
+	running.Go(func() { hints(ctx, l.Conn, hint) })
+	running.Go(following)
+	k.hint = hint
+	err := k.run(ctx)
 	cancel()
 	running.Wait()
-	if runErr := <-failed; runErr != nil {
-		return runErr
-	}
 	if err != nil {
 		return fmt.Errorf("%v: %w", l.Tunnel.KeepaliveTo, err)
 	}
 	return nil
 }
 
+// askFar asks the far end of a lease in UDP, by a request of so many bytes.
+func (q *questions) askFar(ctx context.Context, l *client.Lease, size int, timeout time.Duration) (time.Duration, bool) {
+	send := func(b []byte) error {
+		_, err := l.Conn.Write(b)
+		return err
+	}
+	to := l.Tunnel.KeepaliveTo
+	if !to.IsValid() {
+		to = l.Tunnel.Server6
+	}
+	return q.ask(ctx, send, l.Tunnel.Client6, to, size, timeout)
+}
+
+// passes reports whether the far end answers requests that are as long as a path.
+func (q *questions) passes(ctx context.Context, l *client.Lease, path encap.WireMTU) bool {
+	for _, timeout := range pathWaits {
+		if _, ok := q.askFar(ctx, l, int(path)-wire.UDPHeaderLen, timeout); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // pathInterval is how often the kernel is asked what the way to the broker carries.
 const pathInterval = time.Second
 
-// followUDP gives the tunnel the MTU that the way to the broker has now, as the kernel
-// learns it from ICMP.
-func (t *tunnel) followUDP() {
-	t.change.Lock()
-	defer t.change.Unlock()
-	now := t.now.Load()
-	if !now.inUDP() {
+// followUDP gives the tunnel the MTU that the way to the broker has now.
+func (t *negotiated) followUDP(ctx context.Context, l *client.Lease, p *udpPath) {
+	session, ok := l.Conn.(*sessionConn)
+	if !ok {
 		return
 	}
-	path, err := now.session.pathMTU()
+	kernel, err := session.pathMTU()
 	if err != nil {
 		return
 	}
-	if way := insideUDP(path); way != t.seen.wireMTU {
-		if err := now.session.setDF(t.set.MTU == 0 && way > smallestWire); err != nil {
-			t.env.Logger.Warn("the MTU stays what it was", "error", err)
-			return
-		}
-		t.followMTU(now, way)
+	path := p.follow(ctx, kernel, t.linkTo(l.Broker.Addr(), kernel), func(ctx context.Context, path encap.WireMTU) bool {
+		return t.questions.passes(ctx, l, path)
+	})
+	t.change.Lock()
+	defer t.change.Unlock()
+	now := t.now.Load()
+	if ctx.Err() != nil || now.session != session || path == t.seen.wireMTU {
+		return
 	}
+	if err := now.session.setDF(t.set.MTU == 0 && path >= shortestUDP); err != nil {
+		t.env.Logger.Warn("the MTU stays what it was", "error", err)
+		return
+	}
+	t.udp.held.Store(int64(path))
+	t.followMTU(now, path)
+}
+
+// linkTo is the MTU of the link that leads to an address, or what is else known.
+func (t *tunnel) linkTo(to netip.Addr, known encap.WireMTU) encap.WireMTU {
+	if route, err := t.routeTo(to); err == nil {
+		return encap.WireMTU(route.FixedMTU())
+	}
+	return known
 }
 
 // hintGap is the shortest time between two hints that are heeded.

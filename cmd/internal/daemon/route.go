@@ -90,10 +90,10 @@ func (t *tunnel) moved(now *shape) shape {
 	for i, p := range next.peers {
 		if way, err := t.wayTo(p); err == nil {
 			next.wireMTU = min(next.wireMTU, way)
-			next.peers[i].MTU = t.autoMTU(way, now.limit)
+			next.peers[i].MTU = t.autoMTU(next.carries(way), now.limit)
 		}
 	}
-	next.mtu = t.autoMTU(next.wireMTU, now.limit)
+	next.mtu = t.autoMTU(next.carries(next.wireMTU), now.limit)
 	return next
 }
 

@@ -15,6 +15,7 @@ type shape struct {
 	peers     []PlannedPeer
 	addresses []netip.Prefix // of the interface, the link-local one first
 	routes    []netip.Prefix // into the interface
+	neighbour netip.Addr     // that routes go by way of, link-local; the zero Addr: none
 	spare     []netip.Prefix // the same, unless there is such a route already
 	delegated []netip.Prefix // routed to this host through the tunnel
 

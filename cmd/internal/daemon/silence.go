@@ -12,9 +12,11 @@ import (
 
 // keep keeps the store up to date, and ends what is over.
 func (t *leases) keep(ctx context.Context, ready func()) error {
-	touch, expire := time.NewTicker(touchInterval), time.NewTicker(expireInterval)
+	touch, expire, heed := time.NewTicker(touchInterval), time.NewTicker(expireInterval), time.NewTicker(heedInterval)
 	defer touch.Stop()
 	defer expire.Stop()
+	defer heed.Stop()
+	last := time.Now()
 	ready()
 	for {
 		select {
@@ -25,8 +27,44 @@ func (t *leases) keep(ctx context.Context, ready func()) error {
 			t.touch(ctx)
 		case <-expire.C:
 			t.expire(ctx)
+		case now := <-heed.C:
+			if t.heed(ctx, last.Add(-lateWrite)) {
+				last = now
+			}
 		}
 	}
+}
+
+// lateWrite is how much older than its commit an entry of the log may be, or look: it may
+// have waited for others, and other hosts have other clocks.
+const lateWrite = 5 * time.Second
+
+// heed takes down what was ended in the store since some moment, by a command of the
+// operator or by another broker. The log shows it, for little. It reports whether it has
+// seen all.
+func (t *leases) heed(ctx context.Context, since time.Time) bool {
+	over := make(map[string]*liveLease)
+	for e, err := range t.b.store.Log(ctx, store.Query{From: since, Over: true}) {
+		if err != nil {
+			return false
+		}
+		t.mu.Lock()
+		if l := t.byID[e.LeaseID]; l != nil {
+			over[l.ID] = l
+		}
+		t.mu.Unlock()
+	}
+	all := true
+	for id, l := range over {
+		s, err := t.b.store.Lease(ctx, id)
+		switch {
+		case errors.Is(err, store.ErrNotFound), err == nil && (s.State != store.Up || s.Epoch != l.Epoch):
+			t.end(ctx, l, notOurs)
+		case err != nil:
+			all = false
+		}
+	}
+	return all
 }
 
 // touch tells the store which tunnels were heard since last time, and doubts those that
@@ -84,8 +122,7 @@ func latest(a, b time.Time) time.Time {
 // expire frees what is nobody's any more, and takes down what the store does not call
 // ours, as an operator may have it.
 func (t *leases) expire(ctx context.Context) {
-	before := time.Now()
-	over, err := t.b.store.ExpireBefore(ctx, before)
+	over, err := t.b.store.ExpireBefore(ctx, time.Now())
 	if err != nil && ctx.Err() == nil {
 		t.b.env.Logger.Warn("nothing expires", "error", err)
 	}
@@ -100,13 +137,22 @@ func (t *leases) expire(ctx context.Context) {
 	for _, l := range gone {
 		t.end(ctx, l, "expired")
 	}
+	t.sweep(ctx) // or else the next look is in a minute
+}
+
+// sweep takes down what the store does not call ours, and reports whether that was
+// anything.
+func (t *leases) sweep(ctx context.Context) bool {
+	before := time.Now()
 	live, err := t.b.store.Live(ctx, t.b.node())
 	if err != nil {
-		return // the next look is in a minute
+		return false
 	}
-	for _, l := range t.notAmong(live, before) {
+	old := t.notAmong(live, before)
+	for _, l := range old {
 		t.end(ctx, l, notOurs)
 	}
+	return len(old) > 0
 }
 
 // notAmong are the tunnels from before a moment that are not live.

@@ -55,7 +55,7 @@ func Up(ctx context.Context, cfg config.Config, env Env) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkPrivileges(); err != nil {
+	if err := checkPrivileges(false); err != nil {
 		return err
 	}
 	t := newStatic(cfg, plan, env)

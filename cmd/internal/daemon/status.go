@@ -34,9 +34,6 @@ func (t *tunnel) status(mode string) control.Tunnel {
 		s.Local = now.local.String()
 	}
 	s.State, s.Reason = t.standing()
-	if why := t.refusal(); why != "" && s.State == "up" {
-		s.State, s.Reason = "down", why
-	}
 	s.PathMTU = t.pathMTU()
 	return s
 }
@@ -137,6 +134,9 @@ func (t *tunnel) peers(now *shape) (list []control.Peer, omitted int, heard time
 		way, known := mtu[p.Remote]
 		if !known || way == 0 {
 			way = now.mtu
+		}
+		if p.Port != 0 && t.set.MTU == 0 {
+			way = min(way, insideUDP(now.wireMTU))
 		}
 		list = append(list, control.Peer{
 			Remote:    now.nameOf(p.Remote, p.Port),

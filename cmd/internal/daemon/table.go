@@ -14,7 +14,7 @@ func (t *tunnel) makeEngine(s shape, table *engine.Table) (err error) {
 		return wireError(t.set, err)
 	}
 	cfg := engine.Config{
-		Inbound: engine.Lane{In: t.wire.Reader(), Out: t.device.NewWriter(), Back: back},
+		Inbound: engine.Lane{In: t.wire.Reader(), Out: t.device.NewWriter(), Back: back, UDP: t.udp.may},
 		MTU:     s.mtu,
 		WireMTU: s.wireMTU,
 		Source:  s.source(),
@@ -23,6 +23,7 @@ func (t *tunnel) makeEngine(s shape, table *engine.Table) (err error) {
 		Relay:    t.device.NewWriter(),
 		Behind:   t.behind,
 		Heard:    t.carriedFrom,
+		Replies:  t.udp.replies,
 		Logger:   t.env.Logger,
 	}
 	for i := range t.device.Queues() {
@@ -56,14 +57,12 @@ func (t *tunnel) enginePeers(s shape, planned []PlannedPeer) []engine.Peer {
 	for i, p := range planned {
 		peers[i] = engine.Peer{
 			Remote:   p.Remote,
+			Port:     p.port,
 			Map:      p.mapping,
 			Prefixes: p.Prefixes,
 			Outer:    t.outer(s.local, p.Remote),
 			Unproven: p.unproven,
 			Rate:     t.set.rate,
-		}
-		if s.hub { // elsewhere the wire knows the port
-			peers[i].Port = p.port
 		}
 	}
 	return peers

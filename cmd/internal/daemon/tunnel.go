@@ -57,6 +57,7 @@ type tunnel struct {
 	hopper  *follower       // chooses between the sockets of the wire; nil when there is no choice
 	short   *shortcut       // past the engine; nil when that is not wanted
 	beside  lanes           // of a hub, for IPv6 in UDP beside protocol 41
+	udp     perhapsUDP      // of another tunnel
 
 	stranger func(engine.Stranger) // hears of packets from where no peer is; nil: nobody does
 	begun    chan struct{}         // closed once there is an engine
@@ -72,6 +73,7 @@ type tunnel struct {
 	trouble atomic.Pointer[string] // why packets cannot flow at present, nil when they can
 
 	reshaped bell          // rings when there is another shape
+	refusing bell          // rings when a peer says that it does not take protocol 41
 	moves    atomic.Uint64 // to other local addresses, by itself
 	far      far           // what is known of the far end by asking it
 	probed   probed        // what is known of the way to it
@@ -278,7 +280,7 @@ func (t *tunnel) dress(next shape, fresh *ifcfg.Stack) (put worn, err error) {
 	if put.addresses, err = t.worn.missing(t.worn.addresses, next.addresses, t.iface.AddAddress, fresh); err != nil {
 		return put, err
 	}
-	if put.routes, err = t.worn.missing(t.worn.routes, next.routes, t.iface.AddRoute, fresh); err != nil {
+	if put.routes, err = t.worn.missing(t.worn.routes, next.routes, t.routeAdder(next), fresh); err != nil {
 		return put, err
 	}
 	spare, err := t.worn.missing(t.worn.routes, next.spare, t.addSpare, fresh)
@@ -366,8 +368,10 @@ func (t *tunnel) tasks() []Task {
 		newTask("engine", t.runEngine),
 		newTask("control", t.serveControl),
 		newTask("watch", t.watch),
-		newTask("icmp", t.listenICMP),
 	}, t.metricsTask()...)
+	if !t.udp.only { // of which the kernel tells the socket
+		tasks = append(tasks, newTask("icmp", t.listenICMP), newTask("refusal", t.watchRefusal))
+	}
 	if t.hopper != nil {
 		tasks = append(tasks, newTask("hops", t.hopper.run))
 	}

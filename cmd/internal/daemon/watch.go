@@ -117,9 +117,6 @@ func (t *tunnel) wayOut() (way encap.WireMTU, link int) {
 	if err != nil || route.Local || t.iface != nil && route.Index == t.iface.Index {
 		return 0, 0
 	}
-	if t.beside.udp != nil {
-		return besideUDP(encap.WireMTU(route.MTU)), route.LinkMTU
-	}
 	return encap.WireMTU(route.FixedMTU()), route.LinkMTU
 }
 
@@ -129,10 +126,11 @@ func (t *tunnel) wayTo(p PlannedPeer) (encap.WireMTU, error) {
 	if err == nil && route.Index == t.iface.Index {
 		err = fmt.Errorf("peer %s %s", p, t.selfRoute(p))
 	}
-	if p.port != 0 {
-		return insideUDP(encap.WireMTU(route.MTU)), err
+	mtu := encap.WireMTU(route.FixedMTU())
+	if held := encap.WireMTU(t.udp.held.Load()); p.port != 0 && held != 0 {
+		mtu = min(mtu, held)
 	}
-	return encap.WireMTU(route.FixedMTU()), err
+	return mtu, err
 }
 
 // repair gives the interface back what it has lost: when it goes down, the kernel
@@ -151,7 +149,10 @@ func (t *tunnel) repair(now *shape) (trouble string) {
 			t.restore(a, t.iface.AddAddress)
 		}
 	}
-	for _, r := range slices.Concat(now.routes, now.spare) {
+	for _, r := range now.routes {
+		t.restore(r, t.routeAdder(*now))
+	}
+	for _, r := range now.spare {
 		t.restore(r, t.iface.AddRoute)
 	}
 	if ok, err := t.env.host().HasAddress(now.local); err == nil && !ok {
@@ -193,14 +194,14 @@ func (t *tunnel) noteTrouble(trouble string) {
 func (t *tunnel) followMTU(now *shape, wire encap.WireMTU) {
 	t.short.withdraw()
 	next := *now
-	next.wireMTU, next.mtu = wire, t.autoMTU(wire, now.limit)
+	next.wireMTU, next.mtu = wire, t.autoMTU(now.carries(wire), now.limit)
 	next.peers = slices.Clone(now.peers)
 	for i, p := range next.peers {
 		if now.hub {
 			break // they have what the hub has
 		}
 		if way, err := t.wayTo(p); err == nil {
-			next.peers[i].MTU = t.autoMTU(way, now.limit)
+			next.peers[i].MTU = t.autoMTU(now.carries(way), now.limit)
 		}
 	}
 	if err := t.setMTU(now.mtu, next.mtu, wire); err != nil {
@@ -213,13 +214,12 @@ func (t *tunnel) followMTU(now *shape, wire encap.WireMTU) {
 	t.env.Logger.Info("the MTU follows the way to the peer", "name", t.name, "mtu", int(next.mtu), "link-mtu", int(wire))
 }
 
-// autoMTU is the MTU of the tunnel over a way that carries wire: the one that was
-// fixed, or what fits, up to limit when there is one.
-func (t *tunnel) autoMTU(wire encap.WireMTU, limit encap.TunMTU) encap.TunMTU {
+// autoMTU is the MTU of a tunnel where mtu fits: the one that was fixed, or that, up to
+// limit when there is one.
+func (t *tunnel) autoMTU(mtu, limit encap.TunMTU) encap.TunMTU {
 	if t.set.MTU != 0 {
 		return t.set.MTU
 	}
-	mtu := wire.Tun()
 	if limit != 0 {
 		mtu = min(mtu, limit)
 	}

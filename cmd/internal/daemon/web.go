@@ -65,7 +65,7 @@ func (b *brokerage) webConfig() (web.Config, error) {
 		URL: cfg.URL, Proxies: cfg.Proxies,
 		Server: b.listen[0].String(), End: b.local(), MTU: int(b.now.Load().mtu),
 		SignUp: web.Mode(cfg.SignUp), PrefixLen: cfg.PrefixLen,
-		Iterations: b.cfg.Iterations, Realm: b.cfg.Realm, Secret: secret,
+		Iterations: b.cfg.Iterations, Realm: b.cfg.Realm, Secret: secret, Failures: b.failures,
 		CheckPassword: config.CheckNewPassword,
 		Logger:        b.env.Logger,
 	}
@@ -180,13 +180,14 @@ func (t webBackend) Move(ctx context.Context, userID, leaseID string, to netip.A
 }
 
 // isOthers reports whether somebody else's tunnel ends at an address. The owner is
-// asked, as it may have gone.
+// asked, as it may have gone; one of the run before has until Silence to answer.
 func (t webBackend) isOthers(ctx context.Context, userID string, at netip.Addr) bool {
 	t.mu.Lock()
 	other := t.byOuter[netip.AddrPortFrom(at, 0)]
 	asked := other != nil && other.proven && other.UserID != userID
+	waits := other != nil && other.resumed && !other.proven && other.UserID != userID
 	t.mu.Unlock()
-	return asked && t.holds(ctx, other)
+	return waits || asked && t.holds(ctx, other)
 }
 
 // leaseFor is the lease of an ID, or without one what the user has or may have, with the

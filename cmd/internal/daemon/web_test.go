@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -100,5 +102,22 @@ func TestMoveTaken(t *testing.T) {
 		if answers != errors.Is(err, web.ErrTaken) || !answers && err != nil {
 			t.Errorf("%d questions lost: %v", lost, err)
 		}
+	}
+}
+
+// TestSameFailures: wrong passwords at the pages are counted with those of sessions.
+func TestSameFailures(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "tspd.key")
+	if err := os.WriteFile(file, make([]byte, 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := newOffice(t, "key-file", file)
+	o.engineRoom()
+	if err := o.b.openServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c, err := o.b.webConfig()
+	if err != nil || c.Failures == nil || c.Failures != o.b.failures {
+		t.Errorf("%p, %v; want %p", c.Failures, err, o.b.failures)
 	}
 }

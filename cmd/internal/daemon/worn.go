@@ -12,6 +12,14 @@ import (
 // worn is what an interface has by our doing, each with its undo.
 type worn struct{ addresses, routes map[netip.Prefix]ifcfg.Undo }
 
+// routeAdder is what adds the routes of a shape.
+func (t *tunnel) routeAdder(s shape) func(netip.Prefix) (ifcfg.Undo, error) {
+	if !s.neighbour.IsValid() {
+		return t.iface.AddRoute
+	}
+	return func(p netip.Prefix) (ifcfg.Undo, error) { return t.iface.AddRouteVia(p, s.neighbour) }
+}
+
 // missing puts on those of want that have does not hold, and returns them. Their
 // undos are on fresh too, for the case that the whole change fails.
 func (w *worn) missing(have map[netip.Prefix]ifcfg.Undo, want []netip.Prefix,

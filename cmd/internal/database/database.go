@@ -27,6 +27,7 @@ type Config struct {
 	Create  bool         // make the file when it is not there
 	MakeKey bool         // make the key file when it is not there
 	Keyless bool         // do without the key, whatever it is
+	Alone   bool         // as the only broker, with Lock; Close unlocks
 	Logger  *slog.Logger // nil discards
 }
 
@@ -34,7 +35,11 @@ type Config struct {
 type Database struct {
 	store.Store
 	HasKey bool // what is encrypted can be read
+	unlock func() error
 }
+
+// Close closes the store, and lets another broker have it.
+func (d *Database) Close() error { return errors.Join(d.Store.Close(), d.unlock()) }
 
 // Open opens a database. Errors carry the exit status where that is not 1.
 func Open(ctx context.Context, cfg Config) (*Database, error) {
@@ -50,20 +55,34 @@ func open(ctx context.Context, cfg Config) (*Database, error) {
 	if err := findFile(cfg); err != nil {
 		return nil, err
 	}
-	made, err := false, error(nil)
-	if !cfg.Keyless {
-		if c.Key, made, err = findKey(cfg.KeyFile, cfg.MakeKey); err != nil {
+	// The lock comes first: what opens a store brings its tables to a version that the
+	// broker that has it may not know.
+	d := &Database{unlock: func() error { return nil }}
+	var err error
+	if cfg.Alone {
+		if d.unlock, err = Lock(cfg.Store); err != nil {
 			return nil, err
 		}
 	}
-	s, err := openStore(ctx, cfg, c)
+	if err = d.open(ctx, cfg, c); err != nil {
+		return nil, errors.Join(err, d.unlock())
+	}
+	return d, nil
+}
+
+func (d *Database) open(ctx context.Context, cfg Config, c store.Config) (err error) {
+	made := false
+	if !cfg.Keyless {
+		if c.Key, made, err = findKey(cfg.KeyFile, cfg.MakeKey); err != nil {
+			return err
+		}
+	}
+	d.HasKey = c.Key != nil
+	d.Store, err = openStore(ctx, cfg, c)
 	if errors.Is(err, store.ErrKey) {
 		err = wrongKey(cfg, made, err)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &Database{Store: s, HasKey: c.Key != nil}, nil
+	return err
 }
 
 func openStore(ctx context.Context, cfg Config, c store.Config) (store.Store, error) {

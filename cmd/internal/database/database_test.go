@@ -128,6 +128,52 @@ func TestLock(t *testing.T) {
 	}
 }
 
+// TestLockFirst: who comes second has not touched what the first one uses, neither its
+// tables nor its key file, and the first one's Close lets the second one in.
+func TestLockFirst(t *testing.T) {
+	c := files(t)
+	c.Create, c.MakeKey, c.Alone = true, true, true
+	first, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Store.Close(); err != nil { // so that the file is as it is
+		t.Fatal(err)
+	}
+	for _, name := range []string{c.State, c.KeyFile} {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, message, code := c.open(t); code != exit.TryAgain || !strings.Contains(message, "a broker runs on it already") {
+		t.Errorf("the second: %d, %s", code, message)
+	}
+	for _, name := range []string{c.State, c.KeyFile} {
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the second has made %s: %v", filepath.Base(name), err)
+		}
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, message, _ := c.open(t); message != "" {
+		t.Errorf("after the first: %s", message)
+	}
+	if err := os.WriteFile(c.KeyFile, make([]byte, 32), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, message, code := c.open(t); code != exit.Config {
+		t.Errorf("with another key: %d, %s", code, message)
+	}
+	unlock, err := Lock(c.Store) // what could not be opened is not locked
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestNoServer: what pgx says does not stop us from saying which database.
 func TestNoServer(t *testing.T) {
 	c := files(t)

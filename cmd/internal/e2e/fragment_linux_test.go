@@ -39,64 +39,71 @@ func innerUDP(port uint16, data []byte, class byte) []byte {
 	return b
 }
 
-// TestFragments: the stack puts IPv4 fragments together before a raw socket sees
-// them, row by row of "IPv4 fragments".
-func TestFragments(t *testing.T) {
-	cut := func(at ...int) func(w []byte) [][]byte {
-		return func(w []byte) (out [][]byte) {
-			for i, from := 0, 0; i <= len(at); i++ {
-				to := len(w)
-				if i < len(at) {
-					to = at[i]
-				}
-				out = append(out, fragment(w, from, to))
-				from = to
+// cutAt cuts a packet at these places of its payload.
+func cutAt(at ...int) func(whole []byte) [][]byte {
+	return func(w []byte) (out [][]byte) {
+		for i, from := 0, 0; i <= len(at); i++ {
+			to := len(w)
+			if i < len(at) {
+				to = at[i]
 			}
-			return out
+			out = append(out, fragment(w, from, to))
+			from = to
 		}
+		return out
 	}
-	reversed := func(f func([]byte) [][]byte) func([]byte) [][]byte {
-		return func(w []byte) [][]byte { out := f(w); slices.Reverse(out); return out }
-	}
-	const ect0, ce = 2, 3
-	for _, c := range []struct {
-		name   string
-		pieces func(whole []byte) [][]byte
-		size   int
-		inner  byte // traffic class as sent
-		class  byte // as it arrives
-		want   bool
-		drop   encap.Drop
-	}{
-		{"two", cut(800), 1200, 0, 0, true, 0},
-		{"three", cut(400, 800), 1200, 0, 0, true, 0},
-		{"reversed", reversed(cut(400, 800)), 1200, 0, 0, true, 0},
-		{"doubled", func(w []byte) [][]byte { p := cut(400, 800)(w); return [][]byte{p[0], p[0], p[1], p[1], p[2]} }, 1200, 0, 0, true, 0},
-		{"tiny first", cut(8), 1200, 0, 0, true, 0},
-		{"DF set", func(w []byte) [][]byte {
-			return [][]byte{fragment(w, 0, 800, keepDF), fragment(w, 800, 9999, keepDF)}
-		}, 1200, 0, 0, true, 0},
-		{"overlap", func(w []byte) [][]byte {
-			return [][]byte{fragment(w, 0, 800), fragment(w, 792, 1000), fragment(w, 1000, 9999)}
-		}, 1200, 0, 0, false, 0},
-		{"inner packet of 1500 bytes", cut(1000), 1452, 0, 0, true, 0},
-		{"inner packet of 9000 bytes", cut(1480, 2960, 4440, 5920, 7400, 8880), 8952, 0, 0, true, 0},
-		{"ECT(0) in all", func(w []byte) [][]byte {
-			return [][]byte{fragment(w, 0, 800, tos(ect0)), fragment(w, 800, 9999, tos(ect0))}
-		}, 1200, ect0, ect0, true, 0},
-		{"CE in one", func(w []byte) [][]byte {
-			return [][]byte{fragment(w, 0, 800, tos(ect0)), fragment(w, 800, 9999, tos(ce))}
-		}, 1200, ect0, ce, true, 0},
-		{"CE in the first", func(w []byte) [][]byte {
-			return [][]byte{fragment(w, 0, 800, tos(ce)), fragment(w, 800, 9999, tos(ect0))}
-		}, 1200, ect0, ce, true, 0},
-		{"CE, inner Not-ECT", func(w []byte) [][]byte {
-			return [][]byte{fragment(w, 0, 800, tos(ce)), fragment(w, 800, 9999, tos(ce))}
-		}, 1200, 0, 0, false, encap.DropECN},
-		{"CE in one, Not-ECT in the other", func(w []byte) [][]byte {
-			return [][]byte{fragment(w, 0, 800, tos(ce)), fragment(w, 800, 9999)}
-		}, 1200, 0, 0, false, 0},
-	} {
+}
+
+func reversed(f func([]byte) [][]byte) func([]byte) [][]byte {
+	return func(w []byte) [][]byte { out := f(w); slices.Reverse(out); return out }
+}
+
+const ect0, ce = 2, 3
+
+// fragments are the rows of "IPv4 fragments".
+var fragments = []struct {
+	name   string
+	pieces func(whole []byte) [][]byte
+	size   int
+	inner  byte // traffic class as sent
+	class  byte // as it arrives
+	want   bool
+	drop   encap.Drop
+}{
+	{"two", cutAt(800), 1200, 0, 0, true, 0},
+	{"three", cutAt(400, 800), 1200, 0, 0, true, 0},
+	{"reversed", reversed(cutAt(400, 800)), 1200, 0, 0, true, 0},
+	{"doubled", func(w []byte) [][]byte { p := cutAt(400, 800)(w); return [][]byte{p[0], p[0], p[1], p[1], p[2]} }, 1200, 0, 0, true, 0},
+	{"tiny first", cutAt(8), 1200, 0, 0, true, 0},
+	{"DF set", func(w []byte) [][]byte {
+		return [][]byte{fragment(w, 0, 800, keepDF), fragment(w, 800, 9999, keepDF)}
+	}, 1200, 0, 0, true, 0},
+	{"overlap", func(w []byte) [][]byte {
+		return [][]byte{fragment(w, 0, 800), fragment(w, 792, 1000), fragment(w, 1000, 9999)}
+	}, 1200, 0, 0, false, 0},
+	{"inner packet of 1500 bytes", cutAt(1000), 1452, 0, 0, true, 0},
+	{"inner packet of 9000 bytes", cutAt(1480, 2960, 4440, 5920, 7400, 8880), 8952, 0, 0, true, 0},
+	{"ECT(0) in all", func(w []byte) [][]byte {
+		return [][]byte{fragment(w, 0, 800, tos(ect0)), fragment(w, 800, 9999, tos(ect0))}
+	}, 1200, ect0, ect0, true, 0},
+	{"CE in one", func(w []byte) [][]byte {
+		return [][]byte{fragment(w, 0, 800, tos(ect0)), fragment(w, 800, 9999, tos(ce))}
+	}, 1200, ect0, ce, true, 0},
+	{"CE in the first", func(w []byte) [][]byte {
+		return [][]byte{fragment(w, 0, 800, tos(ce)), fragment(w, 800, 9999, tos(ect0))}
+	}, 1200, ect0, ce, true, 0},
+	{"CE, inner Not-ECT", func(w []byte) [][]byte {
+		return [][]byte{fragment(w, 0, 800, tos(ce)), fragment(w, 800, 9999, tos(ce))}
+	}, 1200, 0, 0, false, encap.DropECN},
+	{"CE in one, Not-ECT in the other", func(w []byte) [][]byte {
+		return [][]byte{fragment(w, 0, 800, tos(ce)), fragment(w, 800, 9999)}
+	}, 1200, 0, 0, false, 0},
+}
+
+// TestFragments: the stack puts IPv4 fragments together before a raw socket sees
+// them, row by row.
+func TestFragments(t *testing.T) {
+	for _, c := range fragments {
 		t.Run(c.name, func(t *testing.T) {
 			top := pair(t)
 			_, eb := ends(top)

@@ -76,7 +76,7 @@ func TestOutputLimit(t *testing.T) {
 
 func TestOutputToLog(t *testing.T) {
 	var log strings.Builder
-	s := Command("echo hello")
+	s := Script{Command: "echo hello"}
 	s.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	if err := s.Run(t.Context(), nil); err != nil {
 		t.Fatal(err)

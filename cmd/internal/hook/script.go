@@ -33,6 +33,7 @@ const (
 
 // Script is a file for the shell, a command line of the user's, or a program that no
 // shell has to do with. Exactly one of Path, Command and Program is set. The zero value of everything else will do.
+// Values are in the environment only, so that none of them is ever read as part of a command.
 type Script struct {
 	Path    string        // absolute, of a regular file that not everybody may write; need not be executable
 	Command string        // for sh -c, from the user and nobody else
@@ -50,10 +51,6 @@ type Script struct {
 
 	grace time.Duration // between SIGTERM and SIGKILL, for tests; 0 means 5 s
 }
-
-// Command is a hook that runs cmd in a shell: `sh -c cmd`. Values are in its
-// environment only, so that none of them is ever read as part of a command.
-func Command(cmd string) Script { return Script{Command: cmd} }
 
 // Run runs the script with vars, whose values are checked first, and waits until its
 // shell has ended: standard input is empty, the environment is small. A script that

@@ -63,7 +63,7 @@ func TestRunTellsEverything(t *testing.T) {
 
 func TestCommand(t *testing.T) {
 	var lines []string
-	s := Command(`echo "$TSP_TUNNEL_INTERFACE" '$TSP_HOME_DIR' $0`)
+	s := Script{Command: `echo "$TSP_TUNNEL_INTERFACE" '$TSP_HOME_DIR' $0`}
 	s.Dir = t.TempDir()
 	s.Output = func(line string) { lines = append(lines, line) }
 	if err := s.Run(t.Context(), variables(t)); err != nil {
@@ -127,7 +127,7 @@ func TestNothingRuns(t *testing.T) {
 		{"a program somewhere", t.Context(), Script{Program: []string{"true"}}, nil, "program true: not an absolute path"},
 		{"both", t.Context(), Script{Path: good, Command: "true"}, nil, "script " + good + ": both a file and a command"},
 		{"bad value", t.Context(), Script{Path: good}, bad, "script " + good + ": " + bad[0].Check().Error()},
-		{"bad value for a command", t.Context(), Command("touch " + trace), bad, ": " + bad[0].Check().Error()},
+		{"bad value for a command", t.Context(), Script{Command: "touch " + trace}, bad, ": " + bad[0].Check().Error()},
 		{"variable twice", t.Context(), Script{Path: good}, []Variable{{"TSP_VERBOSE", "1"}, {"TSP_VERBOSE", "2"}}, "script " + good + ": script variable TSP_VERBOSE: comes twice"},
 		{"ended context", ended, Script{Path: good}, nil, "script " + good + ": not run: context canceled"},
 		{"directory missing", t.Context(), Script{Path: good, Dir: dir + "/none"}, nil, "no such file or directory"},

@@ -184,9 +184,10 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestAssociate is a client of UDP.
-func TestAssociate(t *testing.T) {
-	w := newWorld(t)
+// shouting answers datagrams to port 7 of the far host in capital letters, and tells who
+// sent them.
+func (w *world) shouting(t *testing.T) chan net.Addr {
+	t.Helper()
 	echo, err := w.far.ListenPacket("udp", ":7")
 	if err != nil {
 		t.Fatal(err)
@@ -207,47 +208,90 @@ func TestAssociate(t *testing.T) {
 			_, _ = echo.WriteTo([]byte(strings.ToUpper(string(buf[:n]))), from)
 		}
 	}()
-	defer func() { _ = echo.Close(); <-done }()
-	stranger, err := w.far.ListenPacket("udp", ":9")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stranger.Close()
+	t.Cleanup(func() { _ = echo.Close(); <-done })
+	return seen
+}
 
-	s := serve(t, Config{Network: w})
+// udpClient is a client with an association.
+type udpClient struct {
+	t       *testing.T
+	control net.Conn
+	at      net.Addr // where datagrams go
+	relay   net.Conn
+}
+
+func associate(t *testing.T, s *Server) *udpClient {
+	t.Helper()
 	c := dialLocal(t, s.SOCKS5())
 	_, _ = c.Write(request(3, "0.0.0.0", 0))
 	code, at := reply(t, c)
 	if code != 0 || at.Addr() != netip.MustParseAddr("127.0.0.1") {
 		t.Fatalf("answer %d, %v", code, at)
 	}
-	relay := dialLocal(t, net.UDPAddrFromAddrPort(at))
-	say := func(host, text string) {
-		_, _ = relay.Write(append(append([]byte{0, 0, 0}, request(3, host, 7)[6:]...), text...))
+	addr := net.UDPAddrFromAddrPort(at)
+	return &udpClient{t, c, addr, dialLocal(t, addr)}
+}
+
+// datagramTo is text for port 7 of host as the relay takes and gives it.
+func datagramTo(host, text string) []byte {
+	return append(append([]byte{0, 0, 0}, request(3, host, 7)[6:]...), text...)
+}
+
+func (a *udpClient) say(host, text string) { _, _ = a.relay.Write(datagramTo(host, text)) }
+
+// hear wants the next datagram to be this text of the far host.
+func (a *udpClient) hear(want string) {
+	a.t.Helper()
+	buf := make([]byte, 2000)
+	n, err := a.relay.Read(buf)
+	if err != nil {
+		a.t.Fatal(err)
 	}
-	hear := func(want string) {
-		t.Helper()
-		buf := make([]byte, 2000)
-		n, err := relay.Read(buf)
-		if err != nil {
-			t.Fatal(err)
+	if got := buf[:n]; !bytes.Equal(got, datagramTo(far.String(), want)) {
+		a.t.Errorf("got % x", got)
+	}
+}
+
+// ends wants the relay to take no more, however many datagrams are under way to seen.
+func (a *udpClient) ends(seen <-chan net.Addr) {
+	a.t.Helper()
+	for deadline := time.Now().Add(limit); ; {
+		a.say(far.String(), "late") // refused once the socket is gone
+		_ = a.relay.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, err := a.relay.Read(make([]byte, 100)); errors.Is(err, syscall.ECONNREFUSED) {
+			return
 		}
-		header := append([]byte{0, 0, 0}, request(3, far.String(), 7)[6:]...)
-		if got := buf[:n]; !bytes.HasPrefix(got, header) || string(got[len(header):]) != want {
-			t.Errorf("got % x", got)
+		for len(seen) > 0 {
+			<-seen
+		}
+		if time.Now().After(deadline) {
+			a.t.Fatal("the association goes on without its connection")
 		}
 	}
-	say(far.String(), "one")
-	hear("ONE")
+}
+
+// TestAssociate: only datagrams of the client go out, and only answers to them come in,
+// for as long as its connection is there.
+func TestAssociate(t *testing.T) {
+	w := newWorld(t)
+	seen := w.shouting(t)
+	stranger, err := w.far.ListenPacket("udp", ":9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+
+	a := associate(t, serve(t, Config{Network: w}))
+	a.say(far.String(), "one")
+	a.hear("ONE")
 	from := <-seen
-	_, _ = relay.Write(append([]byte{0, 0, 1}, request(3, far.String(), 7)[6:]...)) // a fragment
-	_, _ = relay.Write([]byte{0, 0, 0, 4, 1})                                       // cut short
-	say("192.0.2.1", "nowhere")
+	_, _ = a.relay.Write(append([]byte{0, 0, 1}, request(3, far.String(), 7)[6:]...)) // a fragment
+	_, _ = a.relay.Write([]byte{0, 0, 0, 4, 1})                                       // cut short
+	a.say("192.0.2.1", "nowhere")
 	_, _ = stranger.WriteTo([]byte("from a stranger"), from)
-	other := dialLocal(t, net.UDPAddrFromAddrPort(at)) // another program of this host
-	_, _ = other.Write(append(append([]byte{0, 0, 0}, request(3, far.String(), 7)[6:]...), "not the client"...))
-	say("far.example.net", "two")
-	hear("TWO")
+	_, _ = dialLocal(t, a.at).Write(datagramTo(far.String(), "not the client")) // another program of this host
+	a.say("far.example.net", "two")
+	a.hear("TWO")
 	if got := <-seen; got.String() != from.String() {
 		t.Errorf("another source: %v, then %v", from, got)
 	}
@@ -255,18 +299,6 @@ func TestAssociate(t *testing.T) {
 		t.Error("something of others came through")
 	}
 
-	_ = c.Close() // the end of it
-	for deadline := time.Now().Add(limit); ; {
-		say(far.String(), "late") // refused once the socket is gone
-		_ = relay.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
-		if _, err := relay.Read(make([]byte, 100)); errors.Is(err, syscall.ECONNREFUSED) {
-			break
-		}
-		for len(seen) > 0 {
-			<-seen
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the association goes on without its connection")
-		}
-	}
+	_ = a.control.Close()
+	a.ends(seen)
 }

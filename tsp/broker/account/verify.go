@@ -84,6 +84,9 @@ type Config struct {
 	// random; tests replay old ones.
 	Nonce func() string
 
+	// Failures are counted there, together with those of other Verifiers; nil: alone.
+	Failures *Failures
+
 	Limits Limits
 }
 
@@ -91,21 +94,12 @@ type Config struct {
 type Verifier struct {
 	config   Config
 	turns    *turns
-	failures *bucket.Table[attempt]
-	sources  *bucket.Table[attempt]
+	failures *Failures
 
 	// derive reports whether a password has the keys; tests count its calls.
 	derive func(password string, keys sasl.ScramKeys) bool
 	// wait waits precisely; tests have another clock.
 	wait func(ctx context.Context, d time.Duration)
-}
-
-// attempt is what failures are counted by. What may have been sent by somebody else in
-// the name of the source is counted by itself.
-type attempt struct {
-	account   string // empty for all of a source
-	source    netip.Addr
-	forgeable bool
 }
 
 // New checks the configuration; it starts nothing.
@@ -119,6 +113,9 @@ func New(c Config) (*Verifier, error) {
 		c.Secret = make([]byte, 32)
 		_, _ = rand.Read(c.Secret) // never fails
 	}
+	if c.Failures == nil {
+		c.Failures = NewFailures(c.Limits)
+	}
 	if i := c.Limits.Iterations; i < 4096 || i > 1_000_000 {
 		return nil, fmt.Errorf("account: %d iterations, not 4096 to 1000000", i)
 	}
@@ -128,8 +125,7 @@ func New(c Config) (*Verifier, error) {
 	return &Verifier{
 		config:   c,
 		turns:    newTurns(c.Limits),
-		failures: bucket.New[attempt](c.Limits.Failures, c.Limits.Remembered),
-		sources:  bucket.New[attempt](c.Limits.FailuresPerSource, c.Limits.Remembered),
+		failures: c.Failures,
 		derive:   derive,
 		wait:     new(pauses).wait,
 	}, nil
@@ -358,40 +354,6 @@ func (v *Verifier) sum(of string) []byte {
 	mac := hmac.New(sha256.New, v.config.Secret)
 	mac.Write([]byte(of))
 	return mac.Sum(nil)
-}
-
-// attempts are what a failure counts for.
-func (l *Login) attempts() (account, source attempt) {
-	source = attempt{source: l.source.Addr, forgeable: l.source.Datagram && l.Mechanism() == sasl.Plain}
-	account = source
-	account.account = l.name[:min(len(l.name), 253)]
-	return account, source
-}
-
-// charge counts a failure in advance, so that many at a time count as many.
-func (l *Login) charge() bool {
-	account, source := l.attempts()
-	now := time.Now()
-	if !l.v.sources.Take(now, source) {
-		return false
-	}
-	if !l.v.failures.Take(now, account) {
-		l.v.sources.Give(source)
-		return false
-	}
-	l.charged = true
-	return true
-}
-
-// refund takes the charge back.
-func (l *Login) refund() {
-	if !l.charged {
-		return
-	}
-	l.charged = false
-	account, source := l.attempts()
-	l.v.sources.Give(source)
-	l.v.failures.Give(account)
 }
 
 // validName reports whether an account may have this name.

@@ -21,6 +21,10 @@ type Config struct {
 	// Quarantine is for how long what was released stays unused; 0 means
 	// DefaultQuarantine, below 0 means none.
 	Quarantine time.Duration
-	Now        func() time.Time // nil means time.Now
-	Logger     *slog.Logger     // nil means none
+	// Signups and SignupsOfSource are how many people may wait; 0 means MaxSignups and
+	// MaxSignupsOfSource.
+	Signups, SignupsOfSource int
+
+	Now    func() time.Time // nil means time.Now
+	Logger *slog.Logger     // nil means none
 }

@@ -43,6 +43,8 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("exists already")
+	// ErrEmail: another user has confirmed this e-mail.
+	ErrEmail = errors.New("e-mail has an account already")
 	// ErrConflict: somebody else was faster, or the epoch is an old one.
 	ErrConflict = errors.New("conflicts with a newer change")
 	ErrFull     = errors.New("no address or prefix is left")
@@ -73,6 +75,8 @@ type User struct {
 
 	Email    string // in lower case, at most 254 bytes; empty when it is not known
 	Operator bool   // may see and change what is others', in the web pages
+	// Confirmed: the user has shown to read the e-mail. No two have confirmed the same.
+	Confirmed bool
 }
 
 // State is what a lease is used for at the moment.
@@ -166,6 +170,7 @@ type Entry struct {
 type Query struct {
 	Address     netip.Addr // of a client or in its prefix; invalid: all
 	From, Until time.Time  // Until excluded; zero: no bound
+	Over        bool       // no Began
 }
 
 // Usage is how much of the pool is taken, with what is in quarantine.
@@ -181,10 +186,11 @@ type Usage struct {
 // several processes may have the same store open. Errors wrap the package's causes.
 type Store interface {
 	Signups
+	Resets
 	Finder
 
 	// AddUser adds a user and returns it with ID and Created. ErrExists when the name
-	// is taken.
+	// is taken, ErrEmail when the e-mail is confirmed and another's.
 	AddUser(ctx context.Context, u User) (User, error)
 	// User and UserByName find one user, or ErrNotFound.
 	User(ctx context.Context, id string) (User, error)

@@ -137,7 +137,8 @@ func TestChromium(t *testing.T) {
 	browser := chromium(t)
 	for _, script := range []bool{true, false} {
 		t.Run(map[bool]string{true: "script", false: "no script"}[script], func(t *testing.T) {
-			h := newHouse(t, func(c *Config) { c.URL = &url.URL{Scheme: "http", Host: "broker.example.net"} })
+			box := make(postbox, 1)
+			h := newHouse(t, func(c *Config) { c.URL, c.Mailer = &url.URL{Scheme: "http", Host: "broker.example.net"}, box })
 			ctx, cancel := chromedp.NewContext(browser)
 			defer cancel()
 			s := &screen{t, ctx, "http://" + h.run(nil)}
@@ -147,15 +148,63 @@ func TestChromium(t *testing.T) {
 			}
 			h.populate()
 			s.walk(h, script)
+			s.forget(h, box, script)
 		})
 	}
+}
+
+// postbox is a Mailer whose mails somebody waits for.
+type postbox chan string
+
+func (p postbox) Send(ctx context.Context, _, _, text string) error {
+	select {
+	case p <- text:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// forget has somebody forget a password, and choose another one by the link in the mail.
+func (s *screen) forget(h *house, box postbox, pictures bool) {
+	look := func(name string) {
+		s.t.Helper()
+		if pictures {
+			s.noScroll(name)
+			s.look(name, 1100, "light")
+		}
+	}
+	s.fill("/logout")
+	s.shows("IPv6 for every host")
+	s.open("/login", "Log in")
+	s.run("follow the link", chromedp.Click(`//a[@href="/forgot"]`))
+	s.shows("Forgot your password?")
+	look("forgot")
+	s.fill("/forgot", "who", "anna@example.net")
+	s.shows("Forgot your password?")
+	look("forgot-sent")
+	var text string
+	select {
+	case text = <-box:
+	case <-time.After(10 * time.Second):
+		s.t.Fatal("no mail comes")
+	}
+	link := resetIn.FindStringSubmatch(text)
+	if link == nil {
+		s.t.Fatalf("no link in %s", text)
+	}
+	s.open(link[1], "Choose another password")
+	look("reset")
+	s.fill("/reset", "new", "another-good-password", "again", "another-good-password")
+	s.shows("Log in")
+	s.fill("/login", "name", "anna", "password", "another-good-password")
+	s.shows("My tunnel")
 }
 
 // populate gives the broker users, tunnels and traffic.
 func (h *house) populate() {
 	h.addUser("root", isOperator)
 	for i, name := range []string{"anna", "bertil", "cecilia", "david"} {
-		u := h.addUser(name, func(u *store.User) { u.Email, u.Disabled = name+"@example.net", name == "david" })
+		u := h.addUser(name, func(u *store.User) { u.Email, u.Confirmed, u.Disabled = name+"@example.net", true, name == "david" })
 		if !u.Disabled {
 			h.up(u, netip.AddrFrom4([4]byte{198, 51, 100, byte(i + 1)}).String())
 		}

@@ -46,6 +46,8 @@ type Config struct {
 	Iterations int    // of PBKDF2, as account.HashPassword has it
 	Realm      string // as account.Config has it; empty for "sixin4"
 	Secret     []byte // as account.Config has it
+	// Failures are those of the broker, as account.Config has it.
+	Failures *account.Failures
 	// CheckPassword says what is wrong with a password that a user wants, in words for
 	// people. nil: at least 8 characters.
 	CheckPassword func(user, password string) error

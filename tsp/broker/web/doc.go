@@ -16,14 +16,16 @@
 //
 // The secret in a link is 130 random bits; the store has its SHA-256 and forgets it
 // with the first use. No answer tells whether a name or an e-mail is known: the mail
-// does, to who reads it, or the operator.
+// does, to who reads it, or the operator. A forgotten password is changed by such a link
+// too, which goes to an e-mail that was confirmed by one.
 //
 // # What a stranger can do
 //
 // Passwords are checked by package account, which limits failures and takes as long for
 // a name that nobody has. Requests of one source are limited, sign-ups and mails to
 // one address more so. Requests must be complete in time, and connections are bounded in
-// all and for each source. Pages are answered to requests by TLS, from this host or
+// all and for each source: when there are too many, the source that has most makes room,
+// and so it is with sign-ups that wait. Pages are answered to requests by TLS, from this host or
 // from a proxy that is trusted, and to no other.
 //
 // A session is a cookie of 130 random bits (RFC 6265: HttpOnly, SameSite=Strict, Secure

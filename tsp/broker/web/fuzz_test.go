@@ -20,6 +20,8 @@ func FuzzWeb(f *testing.F) {
 	f.Add("POST", "/login", "name=alice&password=x&token=TOKEN", "application/x-www-form-urlencoded", "", "")
 	f.Add("POST", "/sign-up", "name=bob&email=bob@example.net&token=TOKEN", "application/x-www-form-urlencoded", "", "")
 	f.Add("POST", "/sign-up", "name=b%ff%00b&token=TOKEN", "application/x-www-form-urlencoded", "", "")
+	f.Add("POST", "/forgot", "who=%00alice&token=TOKEN", "application/x-www-form-urlencoded", "", "")
+	f.Add("POST", "/reset", "secret=%ff&new=x&again=x&token=TOKEN", "application/x-www-form-urlencoded", "", "")
 	f.Add("POST", "/login", "--x\r\n\r\n", "multipart/form-data; boundary=x", "", "")
 	f.Add("POST", "/operator/users/x/remove", "token=TOKEN", "application/x-www-form-urlencoded", "", "")
 	f.Add("GET", "/nic/update?hostname=alice&myip=::", "", "", "Basic YWxpY2U6eA==", "")

@@ -55,7 +55,7 @@ func (s *Site) loginForm(w http.ResponseWriter, r *http.Request) {
 		redirect(w, r, "/tunnel")
 		return
 	}
-	s.show(w, r, http.StatusOK, "login", view{Title: "Log in"})
+	s.show(w, r, http.StatusOK, "login", view{Title: "Log in", Notice: notices[r.URL.Query().Get("done")]})
 }
 
 func (s *Site) login(w http.ResponseWriter, r *http.Request) {
@@ -108,12 +108,7 @@ func (s *Site) password(w http.ResponseWriter, r *http.Request) {
 	}
 	keys, digest, err := s.hash(u, fresh)
 	if err == nil {
-		u, err = s.config.Store.UpdateUser(ctx, u.ID, func(now *store.User) error {
-			if now.Scram, now.Digest = keys, nil; now.Legacy {
-				now.Digest = &digest
-			}
-			return nil
-		})
+		u, err = s.config.Store.UpdateUser(ctx, u.ID, setPassword(keys, digest))
 	}
 	if err != nil {
 		s.broken(w, r, err)

@@ -138,9 +138,10 @@ func (m SMTP) message(to, subject, text string) (*mail.Msg, error) {
 	return msg, nil
 }
 
-// letter is a mail that is to be written.
+// letter is a mail that is to be written: to who signs up, or to who forgot a password.
 type letter struct {
 	name, email, secret string
+	forgot              string // what was typed, a name or an e-mail; empty for who signs up
 
 	tried int       // how often
 	due   time.Time // for another try
@@ -155,9 +156,9 @@ const (
 var errBusy = errors.New("too many mails wait")
 
 // post has a mail sent. An address that has got enough gets no more, which looks the
-// same from outside.
+// same from outside. Whose password is forgotten is found out later.
 func (s *Site) post(l letter) error {
-	if !s.mails.Take(time.Now(), l.email) {
+	if l.forgot == "" && !s.mails.Take(time.Now(), l.email) {
 		return nil
 	}
 	select {
@@ -200,6 +201,14 @@ func (s *Site) postman(ctx context.Context) {
 
 // deliver tries to send a mail, and reports whether that is all that can be done for it.
 func (s *Site) deliver(ctx context.Context, l *letter) bool {
+	if l.forgot != "" && l.email == "" {
+		if found, err := s.address(ctx, l); !found {
+			if err != nil {
+				s.config.Logger.Error("a mail was not written", "error", err)
+			}
+			return true
+		}
+	}
 	subject, text, err := s.compose(ctx, *l)
 	if err != nil {
 		s.config.Logger.Error("a mail was not written", "user", l.name, "error", err)
@@ -219,29 +228,35 @@ func (s *Site) deliver(ctx context.Context, l *letter) bool {
 // compose says what only who reads this mail may know: whether the e-mail or the name
 // has an account.
 func (s *Site) compose(ctx context.Context, l letter) (subject, text string, err error) {
+	if l.forgot != "" {
+		return "Choose another password", s.body("has forgotten the password of "+l.name+" at", "Choose another one here. The link works once, for an hour:",
+			resetPath(l.secret)), nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	known, err := s.config.Store.UserByEmail(ctx, l.email)
 	if err == nil {
-		return "Your account", s.body("This e-mail address has an account already, of the name "+known.Name+".\nLog in here:", "/login"), nil
+		return "Your account", s.body(signedUp, "This e-mail address has an account already, of the name "+known.Name+".\nLog in here:", "/login"), nil
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return "", "", err
 	}
 	_, err = s.config.Store.UserByName(ctx, l.name)
 	if err == nil {
-		return "Choose another name", s.body("The name "+l.name+" belongs to somebody else.\nSign up with another one:", "/sign-up"), nil
+		return "Choose another name", s.body(signedUp, "The name "+l.name+" belongs to somebody else.\nSign up with another one:", "/sign-up"), nil
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return "", "", err
 	}
-	return "Confirm your e-mail address", s.body("Follow this link to have an account of the name "+l.name+
+	return "Confirm your e-mail address", s.body(signedUp, "Follow this link to have an account of the name "+l.name+
 		" and choose a password.\nIt works once, for a day:", welcomePath(l.secret)), nil
 }
 
+const signedUp = "has signed up for an IPv6 tunnel at"
+
 // body is the text of a mail with a link.
-func (s *Site) body(what, path string) string {
-	return "Hello,\n\nsomebody, most likely you, has signed up for an IPv6 tunnel at " + s.config.URL.Host + ".\n" +
+func (s *Site) body(done, what, path string) string {
+	return "Hello,\n\nsomebody, most likely you, " + done + " " + s.config.URL.Host + ".\n" +
 		what + "\n\n    " + s.config.URL.String() + path + "\n\n" +
 		"If it was not you, forget this mail: nothing happens without you.\n"
 }

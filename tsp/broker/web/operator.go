@@ -162,9 +162,6 @@ func (s *Site) remove(w http.ResponseWriter, r *http.Request) {
 	redirect(w, r, "/operator/users?done=removed")
 }
 
-// maxRequests are shown at once: the oldest come first, and go when they are dealt with.
-const maxRequests = 200
-
 func (s *Site) requestList(w http.ResponseWriter, r *http.Request) {
 	s.showRequests(w, r, http.StatusOK, "")
 }
@@ -176,22 +173,21 @@ type request struct {
 }
 
 func (s *Site) showRequests(w http.ResponseWriter, r *http.Request, status int, problem string) {
-	var all []request
-	for v, err := range s.config.Store.Signups(r.Context()) {
-		if err != nil {
-			s.broken(w, r, err)
-			return
-		}
-		if v.Approved {
-			continue
-		}
+	f := search(r)
+	all, err := s.config.Store.FindSignups(r.Context(), f)
+	if err != nil {
+		s.broken(w, r, err)
+		return
+	}
+	page := paged(f, all, store.Signup.Place)
+	rows := make([]request, 0, len(page.Rows))
+	for _, v := range page.Rows {
 		_, err := s.config.Store.UserByName(r.Context(), v.Name)
-		if all = append(all, request{v, err == nil}); len(all) == maxRequests {
-			break
-		}
+		rows = append(rows, request{v, err == nil})
 	}
 	s.show(w, r, status, "requests", view{
-		Title: "Requests", Problem: problem, Notice: notices[r.URL.Query().Get("done")], Body: all,
+		Title: "Requests", Problem: problem, Notice: notices[r.URL.Query().Get("done")],
+		Body: found[request]{Text: page.Text, Rows: rows, Next: page.Next},
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,46 @@ func TestMore(t *testing.T) {
 	}
 	if seen != 2*pageSize+3 {
 		t.Errorf("%d users on three pages", seen)
+	}
+}
+
+// TestMoreRequests goes through the pages of those who wait, first who has opened the
+// link.
+func TestMoreRequests(t *testing.T) {
+	h := newHouse(t, nil)
+	h.addUser("root", isOperator)
+	const all = 2*pageSize + 3
+	for i := range all {
+		v, err := h.store.AddSignup(t.Context(), store.Signup{
+			Name: fmt.Sprintf("user%03d", i), Token: hashSecret(fmt.Sprint(i)), Expires: time.Now().Add(time.Hour),
+		})
+		if err == nil && i == all-1 {
+			err = h.store.OpenSignup(t.Context(), v.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, path := h.loggedIn("root"), "/operator/requests"
+	name := regexp.MustCompile(`<th scope="row">(user\d+)`)
+	seen := make(map[string]bool)
+	for i := range 3 {
+		page := b.get(path, http.StatusOK)
+		names := name.FindAllStringSubmatch(page, -1)
+		if i == 0 && names[0][1] != fmt.Sprintf("user%03d", all-1) {
+			t.Errorf("first comes %s", names[0][1])
+		}
+		for _, n := range names {
+			seen[n[1]] = true
+		}
+		_, rest, _ := strings.Cut(page, `class="button quiet" href="`)
+		path, _, _ = strings.Cut(rest, `"`)
+	}
+	if len(seen) != all || path != "" {
+		t.Errorf("%d requests on three pages, then %q", len(seen), path)
+	}
+	if page := b.get("/operator/requests?q=R007", http.StatusOK); strings.Count(page, `<th scope="row">`) != 1 {
+		t.Errorf("found %s", page)
 	}
 }
 

@@ -8,12 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"sync"
 	"time"
-
-	"sixin4/tsp/broker/account"
 )
 
 // What a connection may take, so that those that are slow on purpose keep nobody out.
@@ -23,8 +20,6 @@ const (
 	writeTime  = 30 * time.Second
 	idleConn   = time.Minute
 	maxHeader  = 16 << 10
-	maxConns   = 1024
-	maxOfOne   = 64 // connections of one source that is no proxy
 	goodbye    = 5 * time.Second
 )
 
@@ -52,7 +47,8 @@ func (s *Site) Run(ctx context.Context, l net.Listener, config *tls.Config) erro
 			_ = server.Close() // there is nobody to tell
 		}
 	})
-	bounded := &boundedListener{Listener: l, site: s, sources: make(map[netip.Addr]int)}
+	bounded := newBoundedListener(l, s)
+	server.ConnState = bounded.state
 	var err error
 	if config != nil {
 		err = server.ServeTLS(bounded, "", "")
@@ -65,71 +61,6 @@ func (s *Site) Run(ctx context.Context, l net.Listener, config *tls.Config) erro
 		return nil
 	}
 	return fmt.Errorf("web: %w", err)
-}
-
-// boundedListener closes connections when there are too many, in all or of one source.
-// This host and proxies speak for many and are bounded in all only.
-type boundedListener struct {
-	net.Listener
-	site *Site
-
-	mu      sync.Mutex
-	all     int
-	sources map[netip.Addr]int
-}
-
-// Accept waits for a connection that there is room for.
-func (b *boundedListener) Accept() (net.Conn, error) {
-	for {
-		c, err := b.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		source := b.source(c.RemoteAddr())
-		if b.take(source) {
-			return &boundedConn{Conn: c, release: sync.OnceFunc(func() { b.give(source) })}, nil
-		}
-		_ = c.Close() // one too many
-	}
-}
-
-// source is what a connection is counted by, not valid for who is not counted.
-func (b *boundedListener) source(a net.Addr) netip.Addr {
-	at, err := netip.ParseAddrPort(a.String())
-	if err != nil || at.Addr().IsLoopback() || b.site.isProxy(at.Addr().Unmap()) {
-		return netip.Addr{}
-	}
-	return account.SourceOf(at.Addr())
-}
-
-func (b *boundedListener) take(source netip.Addr) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.all >= maxConns || source.IsValid() && b.sources[source] >= maxOfOne {
-		return false
-	}
-	b.all++
-	b.sources[source]++
-	return true
-}
-
-func (b *boundedListener) give(source netip.Addr) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.all--
-	if b.sources[source]--; b.sources[source] == 0 {
-		delete(b.sources, source)
-	}
-}
-
-type boundedConn struct {
-	net.Conn
-	release func()
-}
-
-func (c *boundedConn) Close() error {
-	c.release()
-	return c.Conn.Close()
 }
 
 // certificates looks for a new certificate at most so often.

@@ -14,7 +14,6 @@ import (
 	"math/big"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -174,92 +173,6 @@ func TestSlow(t *testing.T) {
 	}
 	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "200 OK") {
 		t.Errorf("%q, %v, beside %d slow ones", line, err, len(slow))
-	}
-}
-
-// TestBounded: one source has so many connections, all have so many.
-func TestBounded(t *testing.T) {
-	h := newHouse(t, func(c *Config) { c.Proxies = []netip.Addr{netip.MustParseAddr("192.0.2.80")} })
-	b := &boundedListener{site: h.site, sources: make(map[netip.Addr]int)}
-	source := func(text string) netip.Addr { return b.source(net.TCPAddrFromAddrPort(netip.MustParseAddrPort(text))) }
-	for _, text := range []string{"127.0.0.1:1", "192.0.2.80:1", "[::1]:1", "[::ffff:127.0.0.1]:1"} {
-		if s := source(text); s.IsValid() {
-			t.Errorf("%s is counted as %s", text, s)
-		}
-	}
-	one := source("203.0.113.9:1")
-	for range maxOfOne {
-		if !b.take(one) {
-			t.Fatal("refused too early")
-		}
-	}
-	if b.take(one) || !b.take(source("203.0.113.10:1")) {
-		t.Error("not one source alone is refused")
-	}
-	b.give(one)
-	if !b.take(one) {
-		t.Error("refused though there is room")
-	}
-	for b.take(netip.Addr{}) {
-	}
-	if b.all != maxConns || b.take(source("203.0.113.11:1")) {
-		t.Errorf("%d connections", b.all)
-	}
-}
-
-// refusing is a listener whose connections come from one stranger.
-type refusing struct {
-	conns chan net.Conn
-}
-
-func (r refusing) Accept() (net.Conn, error) {
-	if c, ok := <-r.conns; ok {
-		return c, nil
-	}
-	return nil, net.ErrClosed
-}
-func (refusing) Close() error   { return nil }
-func (refusing) Addr() net.Addr { return &net.TCPAddr{} }
-
-type stranger struct{ net.Conn }
-
-func (stranger) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(203, 0, 113, 9), Port: 1} }
-
-// TestAccept: what is one too many is closed, and makes room when another is.
-func TestAccept(t *testing.T) {
-	h := newHouse(t, nil)
-	conns := make(chan net.Conn, maxOfOne+2)
-	b := &boundedListener{Listener: refusing{conns}, site: h.site, sources: make(map[netip.Addr]int)}
-	offer := func() net.Conn {
-		ours, theirs := net.Pipe()
-		conns <- stranger{ours}
-		t.Cleanup(func() { _ = theirs.Close() })
-		return theirs
-	}
-	var accepted []net.Conn
-	for range maxOfOne {
-		offer()
-		c, err := b.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
-		accepted = append(accepted, c)
-	}
-	extra := offer()
-	close(conns)
-	if _, err := b.Accept(); err == nil {
-		t.Error("one too many is served")
-	}
-	if _, err := extra.Read(make([]byte, 1)); err == nil {
-		t.Error("one too many is not closed")
-	}
-	for _, c := range accepted {
-		for range 2 {
-			_ = c.Close()
-		}
-	}
-	if b.all != 0 || len(b.sources) != 0 {
-		t.Errorf("%d connections are still counted, of %d sources", b.all, len(b.sources))
 	}
 }
 

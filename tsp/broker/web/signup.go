@@ -1,7 +1,6 @@
 package web
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -62,12 +61,12 @@ func (s *Site) signUp(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), storeTime)
 	defer cancel()
-	secret, err := s.addSignup(ctx, f)
+	secret, err := s.addSignup(ctx, f, visitorOf(ctx).source)
 	if err == nil && s.config.SignUp == Mail {
 		err = s.post(letter{name: f.Name, email: strings.ToLower(f.Email), secret: secret})
 	}
 	switch {
-	case errors.Is(err, store.ErrFull), errors.Is(err, errBusy):
+	case errors.Is(err, errBusy):
 		s.fail(w, r, http.StatusServiceUnavailable, "Too many people sign up at the moment. Please try again later.")
 		return
 	case err != nil:
@@ -87,16 +86,32 @@ func siteOf(source netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
+// networkOf is what waiting sign-ups are counted by: whoever has so much has no more
+// room in the list for it. What comes through a network of IPv6 like that of a provider
+// is as much as what comes from 256 addresses of IPv4.
+func networkOf(source netip.Addr) string {
+	bits := 24
+	if source.Is6() {
+		bits = 32
+	}
+	p, err := source.Prefix(bits)
+	if err != nil {
+		return "" // not an address
+	}
+	return p.String()
+}
+
 // addSignup puts a sign-up on record and returns its secret.
-func (s *Site) addSignup(ctx context.Context, f form) (secret string, err error) {
+func (s *Site) addSignup(ctx context.Context, f form, source netip.Addr) (secret string, err error) {
 	secret = rand.Text()
-	lasts := approveTime
-	if s.config.SignUp == Mail {
+	lasts, byMail := approveTime, s.config.SignUp == Mail
+	if byMail {
 		lasts = mailTime
 	}
 	_, err = s.config.Store.AddSignup(ctx, store.Signup{
 		Name: f.Name, Email: strings.ToLower(f.Email), Token: hashSecret(secret),
-		Approved: s.config.SignUp == Mail, PrefixLen: s.config.PrefixLen, MaxTunnels: 1,
+		Source: networkOf(source), Mailed: byMail,
+		Approved: byMail, PrefixLen: s.config.PrefixLen, MaxTunnels: 1,
 		Expires: time.Now().Add(lasts),
 	})
 	return secret, err
@@ -142,17 +157,28 @@ func (s *Site) findSecret(w http.ResponseWriter, r *http.Request, secret string)
 	return v, false
 }
 
-// welcomeForm uses nothing up: programs follow links in mails before people do.
+// welcomeForm uses nothing up: programs follow links in mails before people do. It is
+// noted that the link was opened.
 func (s *Site) welcomeForm(w http.ResponseWriter, r *http.Request) {
 	secret := r.URL.Query().Get("secret")
-	if v, ok := s.findSecret(w, r, secret); ok {
-		s.showWelcome(w, r, http.StatusOK, v, secret, "")
+	v, ok := s.findSecret(w, r, secret)
+	if !ok {
+		return
 	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeTime)
+	defer cancel()
+	if !v.Opened {
+		if err := s.config.Store.OpenSignup(ctx, v.ID); err != nil {
+			s.broken(w, r, err)
+			return
+		}
+	}
+	s.showWelcome(w, r, http.StatusOK, v, secret, "")
 }
 
 func (s *Site) showWelcome(w http.ResponseWriter, r *http.Request, status int, v store.Signup, secret, problem string) {
 	page := view{Title: "Welcome", Problem: problem, Body: welcomed{
-		Secret: secret, Name: v.Name, Waiting: !v.Approved, Choose: s.config.SignUp == Mail,
+		Secret: secret, Name: v.Name, Waiting: !v.Approved, Choose: v.Mailed,
 	}}
 	if !v.Approved {
 		page.Title, page.Refresh = "Waiting for the operator", 60
@@ -171,7 +197,7 @@ func (s *Site) welcome(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	password, problem := rand.Text()[:20], ""
-	if s.config.SignUp == Mail {
+	if v.Mailed {
 		password = r.PostFormValue("new")
 		problem = s.checkNew(v.Name, password, r.PostFormValue("again"))
 	}
@@ -181,7 +207,7 @@ func (s *Site) welcome(w http.ResponseWriter, r *http.Request) {
 	}
 	u, err := s.redeem(ctx, v, password)
 	switch {
-	case errors.Is(err, errSecond):
+	case errors.Is(err, store.ErrEmail):
 		s.fail(w, r, http.StatusConflict, "Your e-mail address has an account already. Log in with that.")
 	case errors.Is(err, store.ErrExists):
 		s.fail(w, r, http.StatusConflict, "Somebody else has taken this name meanwhile. Please sign up again with another one.")
@@ -192,18 +218,14 @@ func (s *Site) welcome(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.log(r, "has an account now", "user", u.Name)
 		page := welcomed{Name: u.Name, Kit: s.kit(u, store.Lease{})}
-		if s.config.SignUp != Mail {
+		if !v.Mailed {
 			page.Password = password
 		}
 		s.show(w, r, http.StatusOK, "account", view{Title: "Your account", Body: page})
 	}
 }
 
-// errSecond: of two sign-ups with one e-mail, one has become a user.
-var errSecond = errors.New("the e-mail has an account")
-
-// redeem makes the user of a sign-up, one at a time: an e-mail is to have one account.
-// The slow part is before.
+// redeem makes the user of a sign-up. The slow part is before the store is asked.
 func (s *Site) redeem(ctx context.Context, v store.Signup, password string) (store.User, error) {
 	u := store.User{Name: v.Name}
 	keys, _, err := s.hash(u, password)
@@ -211,11 +233,6 @@ func (s *Site) redeem(ctx context.Context, v store.Signup, password string) (sto
 		return store.User{}, err
 	}
 	u.Scram = keys
-	s.redeeming.Lock()
-	defer s.redeeming.Unlock()
-	if _, err := s.config.Store.UserByEmail(ctx, v.Email); s.config.SignUp == Mail && !errors.Is(err, store.ErrNotFound) {
-		return store.User{}, cmp.Or(err, errSecond)
-	}
 	return s.config.Store.Redeem(ctx, v.Token, u)
 }
 

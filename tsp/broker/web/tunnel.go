@@ -74,6 +74,7 @@ func (s *Site) viewOf(l store.Lease) tunnelView {
 // notices are what ?done= may say.
 var notices = map[string]string{
 	"password": "The password is changed. Whoever else was logged in is not any more.",
+	"reset":    "The password is changed. Log in with the new one.",
 	"reserved": "This address is yours.",
 	"dropped":  "The tunnel is down. Address and prefix stay yours.",
 	"released": "Address and prefix are given back.",

@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"sixin4/tsp/broker/account"
@@ -29,11 +28,11 @@ type Site struct {
 	letters  chan letter
 	handler  http.Handler
 
-	redeeming sync.Mutex // held from the look whether an e-mail has an account until it has
-
 	requests *bucket.Table[netip.Addr] // of one source
 	signups  *bucket.Table[netip.Addr]
 	mails    *bucket.Table[string] // to one e-mail
+	forgots  *bucket.Table[netip.Addr]
+	resets   *bucket.Table[string] // mails to one user
 	updates  *bucket.Table[netip.Addr]
 	moves    *bucket.Table[string] // of one user's tunnels
 	releases *bucket.Table[string] // of what one user had
@@ -68,6 +67,8 @@ func New(c Config) (*Site, error) {
 		requests: bucket.New[netip.Addr](requestRate, remembered),
 		signups:  bucket.New[netip.Addr](signupRate, remembered),
 		mails:    bucket.New[string](mailRate, remembered),
+		forgots:  bucket.New[netip.Addr](signupRate, remembered),
+		resets:   bucket.New[string](mailRate, remembered),
 		updates:  bucket.New[netip.Addr](updateRate, remembered),
 		moves:    bucket.New[string](moveRate, remembered),
 		releases: bucket.New[string](releaseRate, remembered),
@@ -78,7 +79,7 @@ func New(c Config) (*Site, error) {
 	}
 	s.verifier, err = account.New(account.Config{
 		Accounts: accounts{c.Store}, Realm: c.Realm, Secret: c.Secret,
-		Limits: account.Limits{Iterations: c.Iterations},
+		Failures: c.Failures, Limits: account.Limits{Iterations: c.Iterations},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("web: %w", err)
@@ -103,6 +104,10 @@ func (s *Site) routes() *http.ServeMux {
 	m.HandleFunc("GET /login", s.loginForm)
 	m.HandleFunc("POST /login", s.posted(s.login))
 	m.HandleFunc("POST /logout", s.posted(s.logout))
+	m.HandleFunc("GET /forgot", s.forgotForm)
+	m.HandleFunc("POST /forgot", s.posted(s.forgot))
+	m.HandleFunc("GET /reset", s.resetForm)
+	m.HandleFunc("POST /reset", s.posted(s.reset))
 
 	m.HandleFunc("GET /tunnel", s.user(s.tunnel))
 	m.HandleFunc("POST /tunnel/reserve", s.user(s.posted(s.reserve)))

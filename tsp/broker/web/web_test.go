@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"errors"
-	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -306,8 +305,8 @@ func (brokenStore) FindLeases(context.Context, store.Find) ([]store.Lease, error
 	return nil, errDisk
 }
 func (brokenStore) FindUsers(context.Context, store.Find) ([]store.User, error) { return nil, errDisk }
-func (brokenStore) Signups(context.Context) iter.Seq2[store.Signup, error] {
-	return func(yield func(store.Signup, error) bool) { yield(store.Signup{}, errDisk) }
+func (brokenStore) FindSignups(context.Context, store.Find) ([]store.Signup, error) {
+	return nil, errDisk
 }
 
 // noUsers has nobody in it.

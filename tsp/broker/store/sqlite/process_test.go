@@ -63,6 +63,7 @@ func childAdd(path, name string) error {
 
 // TestUserAddWhileServing: users are added while a broker writes as fast as it can.
 func TestUserAddWhileServing(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tspd.db")
 	s := open(t, path, store.Config{Pool: storetest.Pool})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -199,6 +200,7 @@ func (p *promises) check(t *testing.T, path string) {
 // TestKilled: SIGKILL, fifty times, at any moment from the making of the tables on. All
 // that was promised is there afterwards.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tspd.db")
 	p := promises{map[string]string{}, map[string]bool{}, map[string]bool{}}
 	for round := range 50 {
@@ -226,7 +228,9 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Wait(); err == nil || err.Error() != "signal: killed" || stderr.Len() > 0 {
 			t.Fatalf("round %d: %v: %s", round, err, &stderr)
 		}
-		p.check(t, path)
+		if round%5 == 4 { // what was lost stays lost; the next child looks for overlaps each time
+			p.check(t, path)
+		}
 	}
 	if len(p.up) < 500 || len(p.gone) < 10 {
 		t.Errorf("only %d leases were promised, and %d removals", len(p.up), len(p.gone))

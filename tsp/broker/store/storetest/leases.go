@@ -310,8 +310,7 @@ func testTouch(e *env) {
 	s, ctx := e.open(e.config()), e.Context()
 	ann := e.up(s, e.add(s, "ann", nil).ID)
 	var seen []store.Seen
-	for range 620 {
-		l := e.activate(s, e.reserve(s, ""))
+	for _, l := range e.crowd(s, 620) {
 		seen = append(seen, store.Seen{ID: l.ID, Epoch: l.Epoch})
 	}
 	e.must(s.Deactivate(ctx, seen[1].ID, seen[1].Epoch))

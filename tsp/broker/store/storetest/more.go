@@ -191,6 +191,8 @@ func testHistory(e *env) {
 		{"nobody's", store.Query{Address: nobody.Client6}, []int{4}},
 		{"then", store.Query{Address: l.Client6, Until: middle}, []int{0, 1}},
 		{"later", store.Query{From: middle}, []int{2, 3, 4}},
+		{"over", store.Query{Over: true}, []int{1, 3}},
+		{"over later", store.Query{From: middle, Over: true}, []int{3}},
 		{"exactly", store.Query{From: entries[1].At, Until: entries[2].At}, []int{1}},
 		{"bob", store.Query{Address: other.Client6}, []int{2}},
 	} {
@@ -209,11 +211,7 @@ func testForget(e *env) {
 	cfg.Now = func() time.Time { return frozen }
 	s, ctx := e.open(cfg), e.Context()
 	const n = 620
-	for range n {
-		l, err := s.Reserve(ctx, store.Want{Expires: frozen})
-		e.must(err)
-		e.activate(s, l)
-	}
+	e.crowd(s, n)
 	e.equal("entries", len(all(e, s.Log(ctx, store.Query{}))), n)
 	for _, tt := range []struct {
 		before time.Time

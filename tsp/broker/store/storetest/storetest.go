@@ -57,10 +57,18 @@ func Run(t *testing.T, backend func(t testing.TB) Opener) {
 		"sign-up refused":          testSignupRefused,
 		"sign-up expires":          testSignupExpires,
 		"sign-up once":             testSignupOnce,
+		"many sign-ups":            testManySignups,
+		"opened sign-ups":          testOpenedSignups,
+		"find sign-ups":            testFindSignups,
+		"confirmed e-mail":         testConfirmed,
+		"one e-mail, two brokers":  testOneEmail,
+		"resets":                   testResets,
+		"reset once":               testResetOnce,
 		"find users":               testFind,
 		"find leases":              testFindLeases,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each has a database of its own, and waits for the disk
 			e := &env{T: t, opener: backend(t), now: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 			test(e)
 		})
@@ -183,6 +191,29 @@ func (e *env) activation(l store.Lease) store.Activation {
 func (e *env) up(s store.Store, userID string) store.Lease {
 	e.Helper()
 	return e.activate(s, e.reserve(s, userID))
+}
+
+// crowd brings up so many leases of nobody, several at a time: commits cost less
+// together.
+func (e *env) crowd(s store.Store, n int) []store.Lease {
+	e.Helper()
+	leases, errs := make([]store.Lease, n), make([]error, n)
+	const together = 16
+	var wg sync.WaitGroup
+	for first := range together {
+		wg.Go(func() {
+			for i := first; i < n; i += together {
+				l, err := s.Reserve(e.Context(), store.Want{From: home, Expires: e.clock().Add(time.Minute)})
+				if err == nil {
+					l, err = s.Activate(e.Context(), e.activation(l))
+				}
+				leases[i], errs[i] = l, err
+			}
+		})
+	}
+	wg.Wait()
+	e.must(errors.Join(errs...))
+	return leases
 }
 
 // all takes what an iterator has.

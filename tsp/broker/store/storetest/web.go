@@ -151,7 +151,7 @@ func testSignupOnce(e *env) {
 
 func testFind(e *env) {
 	s, ctx := e.open(e.config()), e.Context()
-	ann := e.add(s, "ann", func(u *store.User) { u.Email, u.Operator = "a_x@example.net", true })
+	ann := e.add(s, "ann", func(u *store.User) { u.Email, u.Operator, u.Confirmed = "a_x@example.net", true, true })
 	hannah, zoe := e.add(s, "Hannah", nil), e.add(s, "z%e", nil)
 	for _, tt := range []struct {
 		find store.Find
@@ -173,7 +173,9 @@ func testFind(e *env) {
 	got, err := s.UserByEmail(ctx, "a_x@example.net")
 	e.must(err)
 	e.equal("by e-mail", got, ann)
-	for _, email := range []string{"", "ax@example.net", "\xff"} {
+	_, err = s.UpdateUser(ctx, hannah.ID, func(u *store.User) error { u.Email = "h@example.net"; return nil })
+	e.must(err)
+	for _, email := range []string{"", "ax@example.net", "\xff", "h@example.net"} { // the last is not confirmed
 		_, err = s.UserByEmail(ctx, email)
 		e.fails(err, store.ErrNotFound)
 	}

@@ -37,7 +37,22 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (store.User, erro
 	if email == "" {
 		return store.User{}, fmt.Errorf("user without e-mail: %w", store.ErrNotFound)
 	}
-	return s.findUser(ctx, "email", email)
+	return s.findUser(ctx, "u.confirmed AND u.email", email)
+}
+
+// FindSignups implements store.Finder.
+func (s *Store) FindSignups(ctx context.Context, f store.Find) ([]store.Signup, error) {
+	q, err := s.reader()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("find sign-ups: %w", err)
+	case !plain(f.Text) || !plain(f.After):
+		return nil, nil
+	}
+	const place = `(CASE WHEN s.opened THEN '0' ELSE '1' END) || s.id`
+	return collect(ctx, q, "find sign-ups", scanSignup, selectSignup+`NOT s.approved AND s.expires > $4 AND `+place+` > $1
+		AND (LOWER(s.name) LIKE $2 ESCAPE '!' OR s.email LIKE $2 ESCAPE '!') ORDER BY `+place+` LIMIT $3`,
+		f.After, contains(f.Text), cmp.Or(f.Limit, defaultLimit), micros(s.now()))
 }
 
 // FindLeases implements store.Finder.

@@ -46,6 +46,9 @@ func (s *Store) Log(ctx context.Context, query store.Query) iter.Seq2[store.Entr
 			return nil, fmt.Errorf("log: %w", err)
 		}
 		where, args := about(query.Address)
+		if query.Over {
+			where += ` AND event <> 'began'`
+		}
 		args = append([]any{from, id, until, page}, args...)
 		return collect(ctx, q, "log", scanEntry, `SELECT `+entryColumns+` FROM history
 			WHERE (at > $1 OR at = $1 AND id > $2) AND at < $3`+where+` ORDER BY at, id LIMIT $4`, args...)

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	signupColumns = `s.id, s.name, s.email, s.token, s.approved, s.prefix_len, s.max_tunnels, s.created, s.expires`
-	selectSignup  = `SELECT ` + signupColumns + ` FROM signups s WHERE `
+	signupColumns = `s.id, s.name, s.email, s.token, s.approved, s.prefix_len, s.max_tunnels, s.created, s.expires,
+		s.source, s.mailed, s.opened`
+	selectSignup = `SELECT ` + signupColumns + ` FROM signups s WHERE `
 )
 
 // tokenSize is that of SHA-256.
@@ -22,7 +23,8 @@ const tokenSize = 32
 func scanSignup(r *sql.Rows) (store.Signup, error) {
 	var s store.Signup
 	var created, expires int64
-	err := r.Scan(&s.ID, &s.Name, &s.Email, &s.Token, &s.Approved, &s.PrefixLen, &s.MaxTunnels, &created, &expires)
+	err := r.Scan(&s.ID, &s.Name, &s.Email, &s.Token, &s.Approved, &s.PrefixLen, &s.MaxTunnels, &created, &expires,
+		&s.Source, &s.Mailed, &s.Opened)
 	s.Created, s.Expires = timeOf(created), timeOf(expires)
 	return s, err
 }
@@ -34,6 +36,10 @@ func checkSignup(s store.Signup) error {
 		return fmt.Errorf("token of %d bytes", len(s.Token))
 	case s.Expires.IsZero():
 		return errors.New("no expiry")
+	case len(s.Source) > 64 || !plain(s.Source):
+		return fmt.Errorf("source %q", s.Source)
+	case s.Mailed && s.Email == "":
+		return errors.New("no e-mail that the secret was sent to")
 	}
 	return checkUser(store.User{Name: s.Name, Email: s.Email, PrefixLen: s.PrefixLen, MaxTunnels: s.MaxTunnels})
 }
@@ -56,18 +62,65 @@ func (t *txn) addSignup(ctx context.Context, v store.Signup) error {
 	if _, err := t.q.ExecContext(ctx, `DELETE FROM signups WHERE expires <= $1`, micros(v.Created)); err != nil {
 		return err
 	}
-	n := 0
-	err := one(ctx, t.q, func(r *sql.Rows) error { return r.Scan(&n) }, `SELECT COUNT(*) FROM signups`)
+	if err := t.makeRoom(ctx, false, v.Source); err != nil {
+		return err
+	}
+	_, err := t.q.ExecContext(ctx, `INSERT INTO signups (id, name, email, token, approved, prefix_len, max_tunnels, created, expires,
+			source, mailed, opened)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`,
+		v.ID, v.Name, v.Email, v.Token, v.Approved, v.PrefixLen, v.MaxTunnels, micros(v.Created), micros(v.Expires),
+		v.Source, v.Mailed, v.Opened)
+	return err
+}
+
+// bounded are sign-ups that may have to go for others; whom the operator has approved
+// has a word of the operator. Its parameter is whether they were opened.
+const bounded = `(s.mailed OR NOT s.approved) AND s.opened = $1`
+
+// makeRoom forgets one for another that comes: the oldest of the same source when that
+// has enough, or else, when there are too many, of the source that has most.
+func (t *txn) makeRoom(ctx context.Context, opened bool, source string) error {
+	all, own := 0, 0
+	err := one(ctx, t.q, func(r *sql.Rows) error { return r.Scan(&all, &own) },
+		`SELECT COUNT(*), COUNT(CASE WHEN s.source = $2 THEN 1 END) FROM signups s WHERE `+bounded, opened, source)
 	switch {
 	case err != nil:
 		return err
-	case n >= store.MaxSignups:
-		return store.ErrFull
+	case own >= t.store.cfg.SignupsOfSource:
+	case all < t.store.cfg.Signups:
+		return nil
+	default:
+		err = one(ctx, t.q, func(r *sql.Rows) error { return r.Scan(&source) },
+			`SELECT s.source FROM signups s WHERE `+bounded+` GROUP BY s.source ORDER BY COUNT(*) DESC, MIN(s.id) LIMIT 1`, opened)
+		if err != nil {
+			return err
+		}
 	}
-	_, err = t.q.ExecContext(ctx, `INSERT INTO signups (id, name, email, token, approved, prefix_len, max_tunnels, created, expires)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		v.ID, v.Name, v.Email, v.Token, v.Approved, v.PrefixLen, v.MaxTunnels, micros(v.Created), micros(v.Expires))
+	_, err = t.q.ExecContext(ctx, `DELETE FROM signups WHERE id =
+		(SELECT MIN(s.id) FROM signups s WHERE `+bounded+` AND s.source = $2)`, opened, source)
 	return err
+}
+
+// OpenSignup implements store.Signups.
+func (s *Store) OpenSignup(ctx context.Context, id string) error {
+	err := s.write(ctx, func(ctx context.Context, t *txn) error {
+		if !plain(id) {
+			return store.ErrNotFound
+		}
+		v, err := s.signupWhere(ctx, t.q, `s.id = $1`+s.db.Lock("s"), id)
+		if err != nil || v.Opened {
+			return err
+		}
+		if err := t.makeRoom(ctx, true, v.Source); err != nil {
+			return err
+		}
+		_, err = t.q.ExecContext(ctx, `UPDATE signups SET opened = $2 WHERE id = $1`, id, true)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("open sign-up %s: %w", id, err)
+	}
+	return nil
 }
 
 // signupWhere finds one that has not expired.
@@ -162,17 +215,21 @@ func (t *txn) removeSignup(ctx context.Context, id string) error {
 func (s *Store) Redeem(ctx context.Context, token []byte, u store.User) (store.User, error) {
 	now := s.now()
 	u.ID, u.Created = store.NewID(now), timeOf(micros(now))
-	err := s.write(ctx, func(ctx context.Context, t *txn) error {
+	redeem := func(ctx context.Context, t *txn) error {
 		v, err := s.signupWhere(ctx, t.q, `s.approved AND s.token = $1`+s.db.Lock("s"), notNil(token))
 		if err != nil {
 			return err
 		}
-		u.Name, u.Email, u.PrefixLen, u.MaxTunnels = v.Name, v.Email, v.PrefixLen, v.MaxTunnels
+		u.Name, u.Email, u.PrefixLen, u.MaxTunnels, u.Confirmed = v.Name, v.Email, v.PrefixLen, v.MaxTunnels, v.Mailed
 		if err := t.removeSignup(ctx, v.ID); err != nil {
 			return err
 		}
 		return t.addUser(ctx, u)
-	})
+	}
+	err := s.write(ctx, redeem)
+	if errors.Is(err, ErrDuplicate) { // somebody was faster; now it shows whether by name or e-mail
+		err = s.write(ctx, redeem)
+	}
 	if err != nil {
 		return store.User{}, fmt.Errorf("redeem: %w", exists(err))
 	}

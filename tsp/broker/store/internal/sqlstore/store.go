@@ -31,6 +31,12 @@ func New(ctx context.Context, cfg store.Config, db DB) (*Store, error) {
 	if cfg.Quarantine == 0 {
 		cfg.Quarantine = store.DefaultQuarantine
 	}
+	if cfg.Signups == 0 {
+		cfg.Signups = store.MaxSignups
+	}
+	if cfg.SignupsOfSource == 0 {
+		cfg.SignupsOfSource = store.MaxSignupsOfSource
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}

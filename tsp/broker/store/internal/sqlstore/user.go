@@ -22,7 +22,7 @@ import (
 const page = 250
 
 const userColumns = `u.id, u.name, u.salt, u.iterations, u.stored_key, u.server_key, u.digest, u.legacy,
-	u.mechanisms, u.prefix_len, u.max_tunnels, u.disabled, u.created, u.email, u.is_operator`
+	u.mechanisms, u.prefix_len, u.max_tunnels, u.disabled, u.created, u.email, u.is_operator, u.confirmed`
 
 // scanUser reads userColumns.
 func (s *Store) scanUser(r *sql.Rows) (store.User, error) {
@@ -31,7 +31,7 @@ func (s *Store) scanUser(r *sql.Rows) (store.User, error) {
 	var mechanisms sql.NullString
 	var created int64
 	err := r.Scan(&u.ID, &u.Name, &u.Scram.Salt, &u.Scram.Iterations, &u.Scram.StoredKey, &u.Scram.ServerKey,
-		&digest, &u.Legacy, &mechanisms, &u.PrefixLen, &u.MaxTunnels, &u.Disabled, &created, &u.Email, &u.Operator)
+		&digest, &u.Legacy, &mechanisms, &u.PrefixLen, &u.MaxTunnels, &u.Disabled, &created, &u.Email, &u.Operator, &u.Confirmed)
 	if err != nil {
 		return u, err
 	}
@@ -71,6 +71,8 @@ func checkUser(u store.User) error {
 		return errors.New("name is not UTF-8, or has control characters")
 	case len(u.Email) > 254 || !plain(u.Email) || u.Email != strings.ToLower(u.Email):
 		return fmt.Errorf("e-mail %q", u.Email)
+	case u.Confirmed && u.Email == "":
+		return errors.New("no e-mail to be confirmed")
 	case slices.ContainsFunc(u.Mechanisms, func(m string) bool { return m == "" || !plain(m) || strings.Contains(m, " ") }):
 		return fmt.Errorf("mechanisms %q", u.Mechanisms)
 	case u.PrefixLen != 0 && (u.PrefixLen < 48 || u.PrefixLen > 64):
@@ -103,7 +105,7 @@ func (s *Store) userArgs(u store.User) ([]any, error) {
 	}
 	mechanisms := sql.NullString{String: strings.Join(u.Mechanisms, " "), Valid: u.Mechanisms != nil}
 	return []any{u.ID, u.Name, notNil(u.Scram.Salt), u.Scram.Iterations, notNil(u.Scram.StoredKey), notNil(u.Scram.ServerKey),
-		digest, u.Legacy, mechanisms, u.PrefixLen, u.MaxTunnels, u.Disabled, micros(u.Created), u.Email, u.Operator}, nil
+		digest, u.Legacy, mechanisms, u.PrefixLen, u.MaxTunnels, u.Disabled, micros(u.Created), u.Email, u.Operator, u.Confirmed}, nil
 }
 
 // notNil is b, but never nil, which would be NULL.
@@ -123,12 +125,31 @@ func (s *Store) AddUser(ctx context.Context, u store.User) (store.User, error) {
 // addUser writes a user that is complete.
 func (t *txn) addUser(ctx context.Context, u store.User) error {
 	args, err := t.store.userArgs(u)
+	if err == nil {
+		err = t.checkEmail(ctx, u)
+	}
 	if err != nil {
 		return err
 	}
 	_, err = t.q.ExecContext(ctx, `INSERT INTO users (id, name, salt, iterations, stored_key, server_key, digest,
-		legacy, mechanisms, prefix_len, max_tunnels, disabled, created, email, is_operator)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`, args...)
+		legacy, mechanisms, prefix_len, max_tunnels, disabled, created, email, is_operator, confirmed)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`, args...)
+	return err
+}
+
+// checkEmail refuses an e-mail that another user has confirmed. Of two that do so at the
+// same moment the database refuses one.
+func (t *txn) checkEmail(ctx context.Context, u store.User) error {
+	if !u.Confirmed {
+		return nil
+	}
+	_, err := t.store.userWhere(ctx, t.q, `u.email = $1 AND u.confirmed AND u.id <> $2`, u.Email, u.ID)
+	switch {
+	case err == nil:
+		return store.ErrEmail
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	}
 	return err
 }
 
@@ -142,14 +163,15 @@ func exists(err error) error {
 
 // User implements store.Store.
 func (s *Store) User(ctx context.Context, id string) (store.User, error) {
-	return s.findUser(ctx, "id", id)
+	return s.findUser(ctx, "u.id", id)
 }
 
 // UserByName implements store.Store.
 func (s *Store) UserByName(ctx context.Context, name string) (store.User, error) {
-	return s.findUser(ctx, "name", name)
+	return s.findUser(ctx, "u.name", name)
 }
 
+// findUser finds the one whose column is a value.
 func (s *Store) findUser(ctx context.Context, column, value string) (u store.User, err error) {
 	q, err := s.reader()
 	switch {
@@ -157,7 +179,7 @@ func (s *Store) findUser(ctx context.Context, column, value string) (u store.Use
 	case !plain(value): // whatever somebody has sent: nobody is called that
 		err = store.ErrNotFound
 	default:
-		u, err = s.userWhere(ctx, q, `u.`+column+` = $1 ORDER BY u.name LIMIT 1`, value)
+		u, err = s.userWhere(ctx, q, column+` = $1`, value)
 	}
 	if err != nil {
 		return store.User{}, fmt.Errorf("user %q: %w", value, err)
@@ -229,16 +251,8 @@ func paged[T any](next func(last *T) ([]T, error)) iter.Seq2[T, error] {
 // UpdateUser implements store.Store.
 func (s *Store) UpdateUser(ctx context.Context, id string, change func(*store.User) error) (u store.User, err error) {
 	err = s.write(ctx, func(ctx context.Context, t *txn) error {
-		if u, err = s.userWhere(ctx, t.q, `u.id = $1`+s.db.Lock("u"), id); err != nil {
-			return err
-		}
-		old := u
-		old.Scram.StoredKey = bytes.Clone(u.Scram.StoredKey)
-		if err := change(&u); err != nil {
-			return err
-		}
-		u.ID, u.Created = id, old.Created
-		return t.putUser(ctx, u, bytes.Equal(u.Scram.StoredKey, old.Scram.StoredKey))
+		u, err = t.changeUser(ctx, id, change)
+		return err
 	})
 	if err != nil {
 		return store.User{}, fmt.Errorf("update user %s: %w", id, exists(err))
@@ -246,10 +260,30 @@ func (s *Store) UpdateUser(ctx context.Context, id string, change func(*store.Us
 	return u, nil
 }
 
+func (t *txn) changeUser(ctx context.Context, id string, change func(*store.User) error) (store.User, error) {
+	u, err := t.store.userWhere(ctx, t.q, `u.id = $1`+t.store.db.Lock("u"), id)
+	if err != nil {
+		return u, err
+	}
+	old := u
+	old.Scram.StoredKey = bytes.Clone(u.Scram.StoredKey)
+	if err := change(&u); err != nil {
+		return u, err
+	}
+	u.ID, u.Created = id, old.Created
+	return u, t.putUser(ctx, u, bytes.Equal(u.Scram.StoredKey, old.Scram.StoredKey))
+}
+
 // putUser writes a user that is there. The digest that cannot be read without a key
 // stays, but only with legacy login and the same password.
 func (t *txn) putUser(ctx context.Context, u store.User, samePassword bool) error {
 	args, err := t.store.userArgs(u)
+	if err == nil {
+		err = t.checkEmail(ctx, u)
+	}
+	if err == nil && !samePassword {
+		err = t.forgetResets(ctx, u.ID)
+	}
 	if err != nil {
 		return err
 	}
@@ -259,7 +293,7 @@ func (t *txn) putUser(ctx context.Context, u store.User, samePassword bool) erro
 	}
 	_, err = t.q.ExecContext(ctx, `UPDATE users SET name = $2, salt = $3, iterations = $4, stored_key = $5, server_key = $6,
 		digest = `+digest+`, legacy = $8, mechanisms = $9, prefix_len = $10, max_tunnels = $11, disabled = $12,
-		email = $14, is_operator = $15
+		email = $14, is_operator = $15, confirmed = $16
 		WHERE id = $1 AND created = $13`, args...)
 	if err != nil || !u.Disabled {
 		return err
