@@ -144,7 +144,7 @@ func TestPairMeasuresAll(t *testing.T) {
 func TestPairMeasuresOthers(t *testing.T) {
 	nstest.Need(t)
 	cfg, err := PairConfig{
-		Quick: true, Rounds: 1, Duration: 100 * time.Millisecond,
+		Quick: true, Rounds: 1, Duration: time.Second,
 		Columns: []string{"wireguard", "udp", "proxy"}, Rows: []string{"tcp1", "ping", "flood"},
 	}.withDefaults()
 	if err != nil {

@@ -47,6 +47,9 @@ func (p *pair) flooded() probe {
 				}
 				rates, forged = append(rates, r.BitsPerSecond()/1e9), sent
 			}
+			if rates[0] <= 0 {
+				return nil, errors.New("nothing came through while a closed port was flooded")
+			}
 			return append(rates, rates[1]/rates[0], forged/1000), nil
 		},
 	}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,13 +74,13 @@ func (c PairConfig) withDefaults() (PairConfig, error) {
 	case c.GRO != GROOff && c.GRO != GROOn && c.GRO != GROBoth:
 		return c, fmt.Errorf("bench pair: gro %q: not one of off, on, both", c.GRO)
 	}
-	if c.Columns == nil {
+	if len(c.Columns) == 0 {
 		c.Columns = usualColumns
 	}
-	if c.Rows == nil {
+	if len(c.Rows) == 0 {
 		c.Rows = usualRows
 	}
-	return c, errors.Join(unknown("column", c.Columns, PairColumns()), unknown("row", c.Rows, PairRows()))
+	return c, cmp.Or(unknown("column", c.Columns, PairColumns()), unknown("row", c.Rows, PairRows()))
 }
 
 // unknown is the error of what is named and not there.

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"io"
+	"maps"
 	"os"
 	"slices"
 
@@ -15,8 +18,9 @@ import (
 )
 
 const connectHelp = `Get a tunnel from a broker by the Tunnel Setup Protocol (RFC 5572) and run it in
-the foreground until SIGINT, SIGTERM or SIGHUP: this host then has the same IPv6 address,
-and prefix if the account has one, whatever its IPv4 address is.
+the foreground until SIGINT or SIGTERM: this host then has the same IPv6 address,
+and prefix if the account has one, whatever its IPv4 address is. SIGHUP reads -f FILE
+again, and the tunnel begins anew if it has changed; without a file SIGHUP is the end.
 
 The default route goes into the tunnel unless --no-route says otherwise. When
 packets can flow there is one line on standard output:
@@ -89,26 +93,39 @@ func connect(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
 	if err != nil {
 		return err
 	}
-	env := daemon.Env{
-		Out:         cmd.OutOrStdout(),
-		Logger:      program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
-		SocketDirs:  program.SocketDirs(),
-		Build:       metrics.Build{Program: "sixin4", Version: cli.BuildVersion(version)},
-		Negotiation: daemon.Negotiation{GiveUp: client.Permanent},
+	env := func(cfg config.Connect, out io.Writer) daemon.Env {
+		e := daemon.Env{
+			Out:         out,
+			Logger:      program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
+			SocketDirs:  program.SocketDirs(),
+			Build:       metrics.Build{Program: "sixin4", Version: cli.BuildVersion(version)},
+			Negotiation: daemon.Negotiation{GiveUp: client.Permanent},
+		}
+		for _, warning := range cfg.Warnings {
+			e.Logger.Warn(warning)
+		}
+		return e
 	}
-	for _, warning := range cfg.Warnings {
-		env.Logger.Warn(warning)
-	}
+	out := cmd.OutOrStdout()
 	if flags.DryRun {
-		r, err := daemon.RehearseConnect(cfg, env)
-		return flags.WriteDryRun(env.Out, r, err)
+		r, err := daemon.RehearseConnect(cfg, env(cfg, out))
+		return flags.WriteDryRun(out, r, err)
 	}
 	program.IgnorePipe() // who reads the log may go away; the tunnel stays
-	return daemon.Connect(cmd.Context(), cfg, env)
+	d := program.Daemon[config.Connect]{Config: cfg, Out: out}
+	d.Logger = program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose)
+	d.Run = func(ctx context.Context, cfg config.Connect, out io.Writer) error {
+		return daemon.Connect(ctx, cfg, env(cfg, out))
+	}
+	if flags.File != "" {
+		d.Read = func() (config.Connect, error) { return readConnect(raw, flags.File) }
+	}
+	return d.Keep(cmd.Context())
 }
 
 // readConnect checks what the flags in raw and the file, if there is one, say.
 func readConnect(raw config.Raw, path string) (config.Connect, error) {
+	raw = maps.Clone(raw)
 	var file config.ConnectFile
 	if path != "" {
 		var err error

@@ -55,7 +55,6 @@ func TestNAT(t *testing.T) {
 		{"full cone: everybody gets in", nstest.NAT{Inside: netip.MustParseAddr("192.0.2.1")}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
 			n := behindNAT(t, "keepalive", "3s")
 			tt.nat.Link = nstest.LinkRB
 			must(t, n.nat.AddNAT(tt.nat))

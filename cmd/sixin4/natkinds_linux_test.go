@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -115,13 +114,19 @@ func TestForgetfulNAT(t *testing.T) {
 // TestShortPath: a way that carries 1280 bytes and no more, and one of which the host is
 // not told: TCP passes in both.
 func TestShortPath(t *testing.T) {
-	for _, mtu := range []int{1280, 1400} {
-		t.Run(strconv.Itoa(mtu), func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		own  int // of the client's link
+		mtu  int // of what comes behind it
+	}{{"1280", 1500, 1280}, {"1400", 1500, 1400}, {"own link of 1280", 1280, 1280}} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			n := behindNAT(t)
 			must(t, n.nat.AddNAT(nstest.NAT{Link: nstest.LinkRB, Random: true}))
-			must(t, n.nat.SetMTU(nstest.LinkRB, mtu))
-			must(t, n.topo.B.SetMTU(n.topo.LinkB, mtu))
+			must(t, n.nat.SetMTU(nstest.LinkRB, tt.mtu))
+			must(t, n.topo.B.SetMTU(n.topo.LinkB, tt.mtu))
+			must(t, n.nat.SetMTU(nstest.LinkRA, tt.own))
+			must(t, n.topo.A.SetMTU(n.topo.LinkA, tt.own))
 			p, _ := n.up("--mode", "v6udpv4")
 			l := n.echoes()
 			n.wordOver(n.topo.A, l)()
@@ -131,6 +136,23 @@ func TestShortPath(t *testing.T) {
 			n.process.stop()
 		})
 	}
+}
+
+// TestShrinkingLink: the client's own link carries less from some moment on, and packets as
+// long as the tunnel takes them still pass, in fragments.
+func TestShrinkingLink(t *testing.T) {
+	t.Parallel()
+	n := behindNAT(t)
+	must(t, n.nat.AddNAT(nstest.NAT{Link: nstest.LinkRB, Random: true}))
+	p, _ := n.up("--mode", "v6udpv4")
+	l := n.echoes()
+	n.longOver(n.topo.A)
+	must(t, n.nat.SetMTU(nstest.LinkRA, 1280))
+	must(t, n.topo.A.SetMTU(n.topo.LinkA, 1280))
+	n.longOver(n.topo.A)
+	must(t, l.Close())
+	p.stop()
+	n.process.stop()
 }
 
 // outerEnd finds where the tunnel ends in what the broker says.

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"context"
+	"io"
+	"maps"
+
 	"github.com/spf13/cobra"
 
 	"sixin4/cmd/internal/cli"
@@ -12,7 +16,8 @@ import (
 
 const upHelp = `Run a tunnel to a fixed peer, or a hub for several, in the foreground until SIGINT
 or SIGTERM. Everything that it changed is undone on exit; who does not want to wait
-for that sends another signal.
+for that sends another signal. SIGHUP reads --config FILE again, and the tunnel
+begins anew if it has changed; without a file SIGHUP is the end too.
 
 When packets can flow there is one line on standard output:
 
@@ -80,27 +85,43 @@ func up(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
 	if err := flags.CheckDryRun(); err != nil {
 		return err
 	}
-	if flags.File != "" {
-		file, err := config.ReadFile(flags.File)
-		if err != nil {
-			return err
-		}
-		raw.Merge(file)
-	}
-	cfg, err := config.Check(raw)
+	cfg, err := readUp(raw, flags.File)
 	if err != nil {
 		return err
 	}
-	env := daemon.Env{
-		Out:        cmd.OutOrStdout(),
-		Logger:     program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
-		SocketDirs: program.SocketDirs(),
-		Build:      metrics.Build{Program: "sixin4", Version: cli.BuildVersion(version)},
+	env := func(cfg config.Config, out io.Writer) daemon.Env {
+		return daemon.Env{
+			Out:        out,
+			Logger:     program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
+			SocketDirs: program.SocketDirs(),
+			Build:      metrics.Build{Program: "sixin4", Version: cli.BuildVersion(version)},
+		}
 	}
-	if !flags.DryRun {
-		program.IgnorePipe() // who reads the log may go away; the tunnel stays
-		return daemon.Up(cmd.Context(), cfg, env)
+	out := cmd.OutOrStdout()
+	if flags.DryRun {
+		plan, err := daemon.NewPlan(cfg, env(cfg, out))
+		return flags.WriteDryRun(out, plan, err)
 	}
-	plan, err := daemon.NewPlan(cfg, env)
-	return flags.WriteDryRun(env.Out, plan, err)
+	program.IgnorePipe() // who reads the log may go away; the tunnel stays
+	d := program.Daemon[config.Config]{Config: cfg, Out: out, Logger: env(cfg, out).Logger}
+	d.Run = func(ctx context.Context, cfg config.Config, out io.Writer) error {
+		return daemon.Up(ctx, cfg, env(cfg, out))
+	}
+	if flags.File != "" {
+		d.Read = func() (config.Config, error) { return readUp(raw, flags.File) }
+	}
+	return d.Keep(cmd.Context())
+}
+
+// readUp checks what the flags in raw and the file, if there is one, say.
+func readUp(raw config.Raw, path string) (config.Config, error) {
+	raw = maps.Clone(raw)
+	if path != "" {
+		file, err := config.ReadFile(path)
+		if err != nil {
+			return config.Config{}, err
+		}
+		raw.Merge(file)
+	}
+	return config.Check(raw)
 }

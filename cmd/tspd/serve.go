@@ -1,6 +1,10 @@
 package main
 
 import (
+	"context"
+	"io"
+	"maps"
+
 	"github.com/spf13/cobra"
 
 	"sixin4/cmd/internal/cli"
@@ -10,8 +14,10 @@ import (
 	"sixin4/cmd/internal/program"
 )
 
-const serveHelp = `Run the broker in the foreground until SIGINT, SIGTERM or SIGHUP. Clients are
-served over TCP and UDP on port 3653, and their tunnels are carried by protocol 41.
+const serveHelp = `Run the broker in the foreground until SIGINT or SIGTERM. SIGHUP reads --config FILE
+again, and the broker begins anew if it has changed; without a file SIGHUP is the end
+too. Clients are served over TCP and UDP on port 3653, and their tunnels are carried
+by protocol 41 or in UDP.
 When clients can come there is one line on standard output:
 
   ready: tspd 192.0.2.2:3653 prefix 2001:db8:1000::/36
@@ -99,23 +105,39 @@ func serve(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
 	if err := flags.CheckDryRun(); err != nil {
 		return err
 	}
-	if err := merge(raw, flags.File); err != nil {
-		return err
-	}
-	cfg, err := config.CheckBroker(raw)
+	cfg, err := readServe(raw, flags.File)
 	if err != nil {
 		return err
 	}
-	env := daemon.Env{
-		Out:        cmd.OutOrStdout(),
-		Logger:     program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
-		SocketDirs: program.SocketDirs(),
-		Build:      metrics.Build{Program: "tspd", Version: cli.BuildVersion(version)},
+	env := func(cfg config.Broker, out io.Writer) daemon.Env {
+		return daemon.Env{
+			Out:        out,
+			Logger:     program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose),
+			SocketDirs: program.SocketDirs(),
+			Build:      metrics.Build{Program: "tspd", Version: cli.BuildVersion(version)},
+		}
 	}
+	out := cmd.OutOrStdout()
 	if flags.DryRun {
-		r, err := daemon.RehearseServe(cfg, env)
-		return flags.WriteDryRun(env.Out, r, err)
+		r, err := daemon.RehearseServe(cfg, env(cfg, out))
+		return flags.WriteDryRun(out, r, err)
 	}
 	program.IgnorePipe() // who reads the log may go away; the tunnels stay
-	return daemon.Serve(cmd.Context(), cfg, env)
+	d := program.Daemon[config.Broker]{Config: cfg, Out: out, Logger: env(cfg, out).Logger}
+	d.Run = func(ctx context.Context, cfg config.Broker, out io.Writer) error {
+		return daemon.Serve(ctx, cfg, env(cfg, out))
+	}
+	if flags.File != "" {
+		d.Read = func() (config.Broker, error) { return readServe(raw, flags.File) }
+	}
+	return d.Keep(cmd.Context())
+}
+
+// readServe checks what the flags in raw and the file, if there is one, say.
+func readServe(raw config.Raw, path string) (config.Broker, error) {
+	raw = maps.Clone(raw)
+	if err := merge(raw, path); err != nil {
+		return config.Broker{}, err
+	}
+	return config.CheckBroker(raw)
 }

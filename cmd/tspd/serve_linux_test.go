@@ -36,6 +36,7 @@ type broker struct {
 	t      *testing.T
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
+	stdout *bufio.Reader
 	ready  string // its line
 }
 
@@ -58,7 +59,8 @@ func serveIn(t *testing.T, ns *nstest.NS, args ...string) *broker {
 	}
 	hung := time.AfterFunc(time.Minute, func() { _ = b.cmd.Process.Kill() })
 	t.Cleanup(func() { hung.Stop() })
-	b.ready, _ = bufio.NewReader(out).ReadString('\n') // without one it has ended
+	b.stdout = bufio.NewReader(out)
+	b.ready, _ = b.stdout.ReadString('\n') // without one it has ended
 	return b
 }
 
@@ -164,6 +166,32 @@ func TestServe(t *testing.T) {
 	if code, _, stderr := tspd("drain", "--socket", d.path("s")); code != exit.NotRunning || !strings.Contains(stderr, "no broker runs") {
 		t.Errorf("drain of nothing: %d, %s; want %d", code, stderr, exit.NotRunning)
 	}
+}
+
+// TestServeReload: a hangup has the file read again; the users are still there.
+func TestServeReload(t *testing.T) {
+	d, topo := newDesk(t), namespace(t)
+	const text = "prefix = \"2001:db8:1000::/36\"\niterations = 4096\n"
+	more := "state = \"" + d.path("tspd.db") + "\"\nsocket = \"" + d.path("s") + "\"\n"
+	file := d.write("tspd.toml", text+more)
+	b := serveIn(t, topo.B, "--config", file)
+	t.Setenv("SIXIN4_PASSWORD", password)
+	if code, _, stderr := tspd("user", "add", "alice", "--config", file); code != exit.OK {
+		t.Errorf("user add: %d, %s", code, stderr)
+	}
+	listen := topo.AddrB.String() + ":3700"
+	d.write("tspd.toml", "listen = [\""+listen+"\"]\n"+text+more)
+	if err := b.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	ready, err := b.stdout.ReadString('\n')
+	if want := "ready: tspd " + listen + " prefix 2001:db8:1000::/36\n"; ready != want {
+		t.Errorf("after the hangup: line %q, %v, want %q", ready, err, want)
+	}
+	if code, stdout, stderr := tspd("user", "list", "--config", file); code != exit.OK || !strings.Contains(stdout, "alice") {
+		t.Errorf("user list: %d, %q, %s", code, stdout, stderr)
+	}
+	b.stop()
 }
 
 // TestServeRefused: what the configuration cannot know.

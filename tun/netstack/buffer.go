@@ -21,9 +21,11 @@ const (
 // more, all together, stay within the memory. It holds at once, but what a connection has
 // under way already it keeps. Each connection that begins calls it.
 func (d *Device) share(more int) error {
+	d.sharing.Lock()
+	defer d.sharing.Unlock()
 	n := max(int(d.stack.Stats().TCP.CurrentConnected.Value())+more, 1)
 	most := min(d.cfg.Buffer, max(d.cfg.Memory/2/n, leastBuffer))
-	if int64(most) == d.most.Swap(int64(most)) {
+	if most == d.most {
 		return nil
 	}
 	start := min(most, startBuffer)
@@ -34,5 +36,6 @@ func (d *Device) share(more int) error {
 			return fmt.Errorf("netstack: set %T: %s", o, err)
 		}
 	}
+	d.most = most
 	return nil
 }

@@ -19,7 +19,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -68,7 +67,9 @@ type Device struct {
 	change    sync.Mutex // held while the addresses are replaced
 	addresses map[netip.Addr]bool
 	close     sync.Once
-	most      atomic.Int64 // bytes that a buffer may grow to
+
+	sharing sync.Mutex // of what follows
+	most    int        // bytes that a buffer may grow to
 }
 
 // nic is the number of the one interface.

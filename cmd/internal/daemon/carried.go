@@ -45,7 +45,9 @@ func (t *negotiated) overUDP(s *shape, l *client.Lease) error {
 	s.session, s.local = session, l.Local
 	s.wireMTU = usualWireMTU
 	if route, err := t.routeTo(l.Broker.Addr()); err == nil {
-		s.wireMTU, s.linkMTU = firstPath(encap.WireMTU(route.MTU)), route.LinkMTU
+		// The link is known for certain; what ICMP said of the way behind it is not.
+		s.wireMTU = min(firstPath(encap.WireMTU(route.MTU)), encap.WireMTU(route.FixedMTU()))
+		s.linkMTU = route.LinkMTU
 	}
 	t.udp.held.Store(int64(s.wireMTU))
 	s.mtu = t.autoMTU(s.carries(s.wireMTU), s.limit)

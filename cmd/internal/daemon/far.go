@@ -21,6 +21,8 @@ type far struct {
 	monitor *keepalive.Monitor
 	state   keepalive.State
 	changes *changes // hears when the tunnel comes up or goes down; nil: nobody does
+
+	judging sync.Mutex // while it is worked out what to tell changes
 }
 
 // innerPath is the two ends inside the tunnel between which questions go, and the outer one
@@ -152,6 +154,9 @@ func (t *tunnel) judge() {
 	if changes == nil {
 		return
 	}
+	// What is told is what was found last, whoever found it.
+	t.far.judging.Lock()
+	defer t.far.judging.Unlock()
 	switch state, _ := t.standing(); state {
 	case stateUp:
 		changes.note(true)

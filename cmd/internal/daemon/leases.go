@@ -91,7 +91,20 @@ func (t *leases) Accept(ctx context.Context, g *broker.Grant) error {
 		return err
 	}
 	t.put(l)
+	t.askAgain(id)
 	return nil
+}
+
+// askAgain has the client of a tunnel of the run before asked now: it has just spoken, and
+// gets nothing until it is shown to be there. One that is new is asked in any case.
+func (t *leases) askAgain(id string) {
+	t.mu.Lock()
+	l := t.byID[id]
+	ask := l != nil && l.resumed && !l.proven && !l.asking
+	t.mu.Unlock()
+	if ask {
+		t.doubt(l)
+	}
 }
 
 // Close ends what nobody wants. A tunnel whose client has closed its connection lives

@@ -53,6 +53,10 @@ func TestLeaseHeld(t *testing.T) {
 	if err != nil || g.Tunnel.Client6 != before.Client6 {
 		t.Fatalf("%+v, %v; want %v again", g, err, before.Client6)
 	}
+	o.doubts, before.asking = nil, false
+	if err := o.Accept(t.Context(), g); err != nil || !slices.Contains(o.doubts, before) {
+		t.Errorf("%v: who comes back is not asked at once", err)
+	}
 	o.Close(g, false)
 	w := webBackend{o.leases}
 	o.b.server, err = broker.New(broker.Config{Provisioner: o.leases, Accounts: accounts{o.b.store}})
@@ -103,7 +107,7 @@ func TestLeaseHeed(t *testing.T) {
 			o.up(alice, "192.0.2.1", tsp.Request{})
 			o.up(o.user("bob", 0), "192.0.2.3", tsp.Request{})
 			for range 2 { // alice comes again: her first session is over, and she is not
-				if !o.heed(t.Context(), begin) || len(o.remotes()) != 2 {
+				if !o.heed(t.Context(), begin, make(map[string]time.Time)) || len(o.remotes()) != 2 {
 					t.Fatalf("carried are %v, want both", o.remotes())
 				}
 				o.up(alice, "192.0.2.1", tsp.Request{})

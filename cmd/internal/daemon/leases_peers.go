@@ -105,9 +105,10 @@ func (t *leases) inTheWay(ctx context.Context, l *liveLease) bool {
 	again := l.again
 	l.again = true
 	t.mu.Unlock()
-	if again || !t.sweep(ctx) {
+	if again {
 		return false
 	}
+	t.sweep(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if l.gone {

@@ -294,11 +294,15 @@ func (p *proxied) resize(path encap.WireMTU, limit encap.TunMTU, link *wire.UDP)
 			return err
 		}
 	}
-	if p.mtu.Swap(int64(mtu)) == int64(mtu) {
+	if p.mtu.Load() == int64(mtu) {
 		return nil
 	}
 	p.env.Logger.Debug("MTU", "mtu", int(mtu))
-	return errors.Join(p.engine.SetMTU(mtu, max(path, mtu.Wire())), p.device.SetMTU(int(mtu)))
+	err := errors.Join(p.engine.SetMTU(mtu, max(path, mtu.Wire())), p.device.SetMTU(int(mtu)))
+	if err == nil {
+		p.mtu.Store(int64(mtu))
+	}
+	return err
 }
 
 // tunMTU is what fits a path behind both headers, or the limit where that is less, and

@@ -40,7 +40,7 @@ func (p *proxied) follow(ctx context.Context, l *client.Lease, link *wire.UDP, k
 	if route, err := ifcfg.RouteTo(link.RemoteAddr().Addr()); err == nil {
 		near = encap.WireMTU(route.FixedMTU())
 	}
-	path := known.follow(ctx, kernel, near, func(ctx context.Context, path encap.WireMTU) bool {
+	path := known.follow(ctx, kernel, forTunnel(near, l.Tunnel.MTU), func(ctx context.Context, path encap.WireMTU) bool {
 		return p.questions.passes(ctx, l, path)
 	})
 	if ctx.Err() != nil || p.link.Load() != link {
@@ -48,7 +48,9 @@ func (p *proxied) follow(ctx context.Context, l *client.Lease, link *wire.UDP, k
 	}
 	if err := p.resize(path, encap.TunMTU(l.Tunnel.MTU), link); err != nil {
 		p.env.Logger.Warn("the MTU stays what it was", "error", err)
+		return
 	}
+	p.way.Store(int64(path))
 }
 
 // waited waits, and reports false when ctx ended first.

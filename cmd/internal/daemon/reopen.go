@@ -157,13 +157,14 @@ func (t *negotiated) followUDP(ctx context.Context, l *client.Lease, p *udpPath)
 	if err != nil {
 		return
 	}
-	path := p.follow(ctx, kernel, t.linkTo(l.Broker.Addr(), kernel), func(ctx context.Context, path encap.WireMTU) bool {
+	most := forTunnel(t.linkTo(l.Broker.Addr(), kernel), l.Tunnel.MTU)
+	path := p.follow(ctx, kernel, most, func(ctx context.Context, path encap.WireMTU) bool {
 		return t.questions.passes(ctx, l, path)
 	})
 	t.change.Lock()
 	defer t.change.Unlock()
 	now := t.now.Load()
-	if ctx.Err() != nil || now.session != session || path == t.seen.wireMTU {
+	if ctx.Err() != nil || now.session != session {
 		return
 	}
 	if err := now.session.setDF(t.set.MTU == 0 && path >= shortestUDP); err != nil {
@@ -171,7 +172,9 @@ func (t *negotiated) followUDP(ctx context.Context, l *client.Lease, p *udpPath)
 		return
 	}
 	t.udp.held.Store(int64(path))
-	t.followMTU(now, path)
+	if path != t.seen.wireMTU { // else somebody has seen it before
+		t.followMTU(now, path)
+	}
 }
 
 // linkTo is the MTU of the link that leads to an address, or what is else known.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -16,7 +17,7 @@ func (t *leases) keep(ctx context.Context, ready func()) error {
 	defer touch.Stop()
 	defer expire.Stop()
 	defer heed.Stop()
-	last := time.Now()
+	last, known := time.Now(), make(map[string]time.Time)
 	ready()
 	for {
 		select {
@@ -28,7 +29,7 @@ func (t *leases) keep(ctx context.Context, ready func()) error {
 		case <-expire.C:
 			t.expire(ctx)
 		case now := <-heed.C:
-			if t.heed(ctx, last.Add(-lateWrite)) {
+			if t.heed(ctx, last.Add(-lateWrite), known) {
 				last = now
 			}
 		}
@@ -40,28 +41,37 @@ func (t *leases) keep(ctx context.Context, ready func()) error {
 const lateWrite = 5 * time.Second
 
 // heed takes down what was ended in the store since some moment, by a command of the
-// operator or by another broker. The log shows it, for little. It reports whether it has
-// seen all.
-func (t *leases) heed(ctx context.Context, since time.Time) bool {
-	over := make(map[string]*liveLease)
+// operator or by another broker. The log shows it, for little. Entries that have been
+// looked into are in known, by their ID, and not looked into again. It reports whether it
+// has seen all.
+func (t *leases) heed(ctx context.Context, since time.Time, known map[string]time.Time) bool {
+	maps.DeleteFunc(known, func(_ string, at time.Time) bool { return at.Before(since) })
+	over := make(map[*liveLease][]store.Entry)
 	for e, err := range t.b.store.Log(ctx, store.Query{From: since, Over: true}) {
 		if err != nil {
 			return false
 		}
+		if _, ok := known[e.ID]; ok {
+			continue
+		}
 		t.mu.Lock()
 		if l := t.byID[e.LeaseID]; l != nil {
-			over[l.ID] = l
+			over[l] = append(over[l], e)
 		}
 		t.mu.Unlock()
 	}
 	all := true
-	for id, l := range over {
-		s, err := t.b.store.Lease(ctx, id)
+	for l, entries := range over {
+		s, err := t.b.store.Lease(ctx, l.ID)
 		switch {
 		case errors.Is(err, store.ErrNotFound), err == nil && (s.State != store.Up || s.Epoch != l.Epoch):
 			t.end(ctx, l, notOurs)
 		case err != nil:
 			all = false
+			continue
+		}
+		for _, e := range entries {
+			known[e.ID] = e.At
 		}
 	}
 	return all
@@ -140,19 +150,16 @@ func (t *leases) expire(ctx context.Context) {
 	t.sweep(ctx) // or else the next look is in a minute
 }
 
-// sweep takes down what the store does not call ours, and reports whether that was
-// anything.
-func (t *leases) sweep(ctx context.Context) bool {
+// sweep takes down what the store does not call ours.
+func (t *leases) sweep(ctx context.Context) {
 	before := time.Now()
 	live, err := t.b.store.Live(ctx, t.b.node())
 	if err != nil {
-		return false
+		return
 	}
-	old := t.notAmong(live, before)
-	for _, l := range old {
+	for _, l := range t.notAmong(live, before) {
 		t.end(ctx, l, notOurs)
 	}
-	return len(old) > 0
 }
 
 // notAmong are the tunnels from before a moment that are not live.

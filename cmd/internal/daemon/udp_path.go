@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"sixin4/encap"
@@ -61,9 +62,18 @@ func (p *udpPath) follow(ctx context.Context, kernel, link encap.WireMTU, passes
 	return p.held
 }
 
+// forTunnel is as much of a path as a tunnel of an MTU uses, 0 for any, and never so little that
+// it needs fragments: longer requests would not be answered in one piece.
+func forTunnel(path encap.WireMTU, mtu int) encap.WireMTU {
+	if mtu == 0 {
+		return path
+	}
+	return min(path, max(encap.WireMTU(mtu)+wire.UDPHeaderLen, shortestUDP))
+}
+
 // longest is the longest of what may be that passes.
 func (p *udpPath) longest(ctx context.Context, kernel, link encap.WireMTU, passes func(context.Context, encap.WireMTU) bool) encap.WireMTU {
-	for _, try := range []encap.WireMTU{link, min(p.held, link), max(kernel, shortestUDP)} {
+	for _, try := range slices.Compact([]encap.WireMTU{link, min(p.held, link), max(kernel, shortestUDP)}) {
 		if try <= kernel || passes(ctx, try) || ctx.Err() != nil {
 			return try
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,34 @@ func TestUDPPath(t *testing.T) {
 			got := p.follow(t.Context(), tt.kernel, 1500, func(_ context.Context, path encap.WireMTU) bool { return path <= tt.passes })
 			if got != tt.want {
 				t.Errorf("%d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestUDPPathAsks: each length is asked for once, and none that the tunnel has no use for.
+func TestUDPPathAsks(t *testing.T) {
+	for _, tt := range []struct {
+		name              string
+		mtu               int // of the tunnel, by the broker
+		kernel, held, end encap.WireMTU
+		asked             []encap.WireMTU
+	}{
+		{"a smaller path", 0, 1400, 1500, 1400, []encap.WireMTU{1500}},
+		{"smaller than the tunnel once was", 0, 1320, 1400, 1320, []encap.WireMTU{1500, 1400}},
+		{"enough for the tunnel", 1400, 1450, 1500, 1450, nil},
+		{"less than the tunnel has", 1400, 1350, 1500, 1350, []encap.WireMTU{1428}},
+		{"less than IPv6 needs", 1280, 600, 1500, 600, []encap.WireMTU{1308}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var asked []encap.WireMTU
+			p := udpPath{held: tt.held, log: slog.New(slog.DiscardHandler)}
+			got := p.follow(t.Context(), tt.kernel, forTunnel(1500, tt.mtu), func(_ context.Context, path encap.WireMTU) bool {
+				asked = append(asked, path)
+				return false
+			})
+			if got != tt.end || !slices.Equal(asked, tt.asked) {
+				t.Errorf("%d after asking for %d, want %d after %d", got, asked, tt.end, tt.asked)
 			}
 		})
 	}

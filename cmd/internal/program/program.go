@@ -21,18 +21,23 @@ import (
 // a terminal that closes and programs like timeout(1) send two at once.
 const repeated = time.Second
 
-// UntilSignal returns a context that ends with the first SIGINT, SIGTERM or SIGHUP
-// (the terminal is gone). Everything is undone then; who does not want to wait for
-// it sends another one after a second, which ends the process with exit.Failure.
+// UntilSignal returns a context that ends with the first SIGINT or SIGTERM, and with SIGHUP
+// (the terminal is gone) unless a Daemon takes it or the program was started by nohup.
+// Everything is undone then; who does not want to wait for it sends another one after a
+// second, which ends the process with exit.Failure.
 func UntilSignal(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	s := &signals{came: make(chan os.Signal, 2)}
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, signalsKey{}, s))
+	signal.Notify(s.came, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(s.came, syscall.SIGHUP)
+	}
 	go func() {
-		<-signals
+		for s.taken(<-s.came) {
+		}
 		cancel()
 		for first := time.Now(); time.Since(first) < repeated; {
-			<-signals
+			<-s.came
 		}
 		os.Exit(exit.Failure)
 	}()

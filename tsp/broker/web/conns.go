@@ -72,7 +72,7 @@ func (b *boundedListener) source(a net.Addr) netip.Addr {
 	if err != nil || at.Addr().IsLoopback() || b.site.isProxy(at.Addr().Unmap()) {
 		return netip.Addr{}
 	}
-	return account.SourceOf(at.Addr())
+	return siteOf(account.SourceOf(at.Addr()))
 }
 
 // take counts a connection, and finds the one that has to go for it; it is not ok when

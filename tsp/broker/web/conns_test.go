@@ -56,7 +56,7 @@ func TestBoundedSource(t *testing.T) {
 			t.Errorf("%s is counted as %s", text, s)
 		}
 	}
-	if got := source("[2001:db8:1:2:3::4]:1"); got.String() != "2001:db8:1:2::" {
+	if got := source("[2001:db8:1:2:3::4]:1"); got.String() != "2001:db8:1::" {
 		t.Errorf("counted as %s", got)
 	}
 	all := r.fill(1, maxOfOne)

@@ -55,9 +55,9 @@ func (s *Site) forgot(w http.ResponseWriter, r *http.Request) {
 func (s *Site) address(ctx context.Context, l *letter) (found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
-	u, err := s.config.Store.UserByName(ctx, l.forgot)
+	u, err := s.config.Store.UserByEmail(ctx, strings.ToLower(l.forgot)) // first: a name may look like an e-mail
 	if errors.Is(err, store.ErrNotFound) {
-		u, err = s.config.Store.UserByEmail(ctx, strings.ToLower(l.forgot))
+		u, err = s.config.Store.UserByName(ctx, l.forgot)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):

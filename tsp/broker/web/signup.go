@@ -168,7 +168,7 @@ func (s *Site) welcomeForm(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTime)
 	defer cancel()
 	if !v.Opened {
-		if err := s.config.Store.OpenSignup(ctx, v.ID); err != nil {
+		if err := s.config.Store.OpenSignup(ctx, v.ID); err != nil && !errors.Is(err, store.ErrNotFound) {
 			s.broken(w, r, err)
 			return
 		}

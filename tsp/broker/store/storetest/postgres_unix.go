@@ -106,7 +106,7 @@ const untilEOF = `"$@" & read -r line; kill -INT $!; wait $!`
 // start returns when the server is ready.
 func (s *server) start(t testing.TB) {
 	cmd := exec.Command("/bin/sh", "-c", untilEOF, "sh", filepath.Join(s.bin, "postgres"), "-D", filepath.Join(s.dir, "data"),
-		"-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=50")
+		"-k", s.dir, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=500")
 	cmd.Dir, cmd.SysProcAttr = s.dir, s.attr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

@@ -281,7 +281,7 @@ func (t *txn) putUser(ctx context.Context, u store.User, samePassword bool) erro
 	if err == nil {
 		err = t.checkEmail(ctx, u)
 	}
-	if err == nil && !samePassword {
+	if err == nil && (!samePassword || u.Disabled) {
 		err = t.forgetResets(ctx, u.ID)
 	}
 	if err != nil {

@@ -1,9 +1,8 @@
 -- +goose Up
 
--- That the user reads the e-mail was shown by a link that was sent there. Of users from before this was on record it is
--- taken for granted, of several with one e-mail for the first.
+-- That the user reads the e-mail was shown by a link that was sent there. Of users from before this was on record nobody
+-- knows, and who has the e-mail of an account can get into it: so it was not.
 ALTER TABLE users ADD COLUMN confirmed BOOLEAN NOT NULL DEFAULT FALSE;
-UPDATE users SET confirmed = TRUE WHERE email <> '' AND id IN (SELECT MIN(id) FROM users GROUP BY email);
 
 DROP INDEX users_email;
 CREATE UNIQUE INDEX users_email ON users (email) WHERE confirmed;
@@ -12,6 +11,8 @@ CREATE UNIQUE INDEX users_email ON users (email) WHERE confirmed;
 ALTER TABLE signups ADD COLUMN source TEXT COLLATE "C" NOT NULL DEFAULT '';
 ALTER TABLE signups ADD COLUMN mailed BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE signups ADD COLUMN opened BOOLEAN NOT NULL DEFAULT FALSE;
+-- Links that were sent are good for a day, those that wait for the operator and the approved ones for a month.
+UPDATE signups SET mailed = TRUE WHERE approved AND email <> '' AND expires - created <= 86400000000;
 
 CREATE INDEX signups_source ON signups (source);
 

@@ -1,9 +1,8 @@
 -- +goose Up
 
--- That the user reads the e-mail was shown by a link that was sent there. Of users from before this was on record it is
--- taken for granted, of several with one e-mail for the first.
+-- That the user reads the e-mail was shown by a link that was sent there. Of users from before this was on record nobody
+-- knows, and who has the e-mail of an account can get into it: so it was not.
 ALTER TABLE users ADD COLUMN confirmed INTEGER NOT NULL DEFAULT 0;
-UPDATE users SET confirmed = 1 WHERE email <> '' AND id IN (SELECT MIN(id) FROM users GROUP BY email);
 
 DROP INDEX users_email;
 CREATE UNIQUE INDEX users_email ON users (email) WHERE confirmed;
@@ -12,6 +11,8 @@ CREATE UNIQUE INDEX users_email ON users (email) WHERE confirmed;
 ALTER TABLE signups ADD COLUMN source TEXT NOT NULL DEFAULT '';
 ALTER TABLE signups ADD COLUMN mailed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE signups ADD COLUMN opened INTEGER NOT NULL DEFAULT 0;
+-- Links that were sent are good for a day, those that wait for the operator and the approved ones for a month.
+UPDATE signups SET mailed = 1 WHERE approved AND email <> '' AND expires - created <= 86400000000;
 
 CREATE INDEX signups_source ON signups (source);
 
