@@ -14,6 +14,7 @@ const (
 	tcpFIN     = 0x01
 	tcpSYN     = 0x02
 	tcpRST     = 0x04
+	tcpKinds   = tcpSYN | tcpRST | tcpFIN
 	tcpHeader  = 20
 	tcpOptEnd  = 0
 	tcpOptNOP  = 1
@@ -36,26 +37,35 @@ func (m TunMTU) MSS() uint16 { return uint16(m - IPv6HeaderLen - tcpHeader) }
 // contradicts itself is left to the receiver, as is a SYN in a later fragment. Options
 // are read up to the first one that makes no sense.
 func ClampMSS(p *packet.Packet, limit uint16) bool {
-	b := IPv6(p.Head())
-	proto, off := b.NextHeader(), IPv6HeaderLen
-	if proto != protoTCP {
-		if !extension(proto) {
-			return false
-		}
+	b, off := IPv6(p.Head()), IPv6HeaderLen
+	if !MayOfferMSS(b) {
+		return false
+	}
+	if b.NextHeader() != protoTCP {
 		c, ok := b.walk()
 		if !ok || c.later || c.proto != protoTCP {
 			return false
 		}
-		off = c.off
-	}
-	if len(b) < off+tcpHeader || b[off+tcpFlags]&(tcpSYN|tcpRST|tcpFIN) != tcpSYN {
-		return false // as nearly all are
+		if off = c.off; len(b) < off+tcpHeader || b[off+tcpFlags]&tcpKinds != tcpSYN {
+			return false
+		}
 	}
 	end := off + int(b[off+12]>>4)*4
 	if end < off+tcpHeader || end > len(b) || end > IPv6HeaderLen+b.PayloadLen() {
 		return false
 	}
 	return clampOptions(b[off:end], limit, p.Sum == packet.SumFull)
+}
+
+// MayOfferMSS tells by two bytes of a packet that has passed [CheckInner] whether
+// [ClampMSS] has anything to look at: an opening packet of TCP, or an extension header,
+// behind which there may be one. Nearly all packets are neither.
+func MayOfferMSS(b IPv6) bool {
+	if len(b) < IPv6HeaderLen+tcpHeader {
+		return false
+	}
+	next := b.NextHeader()
+	return next == protoTCP && b[IPv6HeaderLen+tcpFlags]&tcpKinds == tcpSYN || extension(next)
 }
 
 // clampOptions changes every offer in a TCP header: a receiver may take the first one

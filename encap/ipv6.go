@@ -41,11 +41,13 @@ func (b IPv6) CheckIn(n int) Drop {
 // head and payload, and then whatever follows the payload length is cut off
 // (RFC 4213, Section 3.6, on padding).
 func CheckInner(p *packet.Packet) Drop {
-	b := IPv6(p.Head())
-	if d := b.CheckIn(p.Len()); d != Forward {
+	b, n := IPv6(p.Head()), p.Len()
+	if d := b.CheckIn(n); d != Forward {
 		return d
 	}
-	p.Trim(IPv6HeaderLen + b.PayloadLen())
+	if end := IPv6HeaderLen + b.PayloadLen(); end < n {
+		p.Trim(end)
+	}
 	return Forward
 }
 
@@ -83,9 +85,11 @@ func (b IPv6) Dst() netip.Addr { return netip.AddrFrom16(b.Dst16()) }
 // advertisement or a redirect (RFC 4861, Sections 4.2 and 4.5), behind whatever
 // extension headers.
 func RouterMessage(inner IPv6) bool {
-	if next := inner.NextHeader(); next != protoICMPv6 && !extension(next) {
-		return false // as nearly all are
-	}
+	const kinds = extensions | 1<<protoICMPv6 // nearly all packets are none of these
+	return kinds>>inner.NextHeader()&1 != 0 && inner.routerMessage()
+}
+
+func (inner IPv6) routerMessage() bool {
 	c, ok := inner.walk()
 	return ok && c.proto == protoICMPv6 && c.off < len(inner) && !c.later &&
 		(inner[c.off] == icmpRouterAdvert || inner[c.off] == icmpRedirect)
@@ -146,13 +150,11 @@ func (b IPv6) walk() (c chain, ok bool) {
 	return c, false
 }
 
-func extension(proto uint8) bool {
-	switch proto {
-	case protoHopByHop, protoDestOptions, protoRouting, protoFragment:
-		return true
-	}
-	return false
-}
+func extension(proto uint8) bool { return extensions>>proto&1 != 0 }
+
+// extensions has a bit for each kind of extension header, so that every packet can be
+// asked for all of them at once. A shift by 64 or more leaves none.
+const extensions = uint64(1<<protoHopByHop | 1<<protoRouting | 1<<protoFragment | 1<<protoDestOptions)
 
 // step passes the extension header at c.off, of which b has 8 bytes. A fragment
 // header (RFC 8200, Section 4.5) has no length field; it is always 8 bytes.

@@ -42,14 +42,21 @@ func NestedTunnels(p *packet.Packet, limit int) (n int) {
 // CheckNesting refuses what would go round: an inner packet p that carries an outer
 // packet which this host has sent through one of its tunnels, [DropLoop], or that is in
 // limit tunnels already, or whose sender wants it in none any more, [DropNested]
-// (RFC 2473, Sections 4.1 and 4.1.1). All others
-// it answers with [Forward], most of them by a look at one byte. p has passed
-// [CheckInner].
+// (RFC 2473, Sections 4.1 and 4.1.1). All others it answers with [Forward], and so all
+// that [MayNest] says no to. p has passed [CheckInner].
 func CheckNesting(p *packet.Packet, limit int, s Sent) Drop {
-	if b := IPv6(p.Head()); tunnelOrExtension(b.NextHeader()) {
+	if b := IPv6(p.Head()); MayNest(b) {
 		return b.checkNesting(limit, s)
 	}
 	return Forward
+}
+
+// MayNest tells by one byte of a packet that has passed [CheckInner] whether
+// [CheckNesting] has anything to look at: a tunnel, or an extension header. Nearly all
+// packets have neither.
+func MayNest(b IPv6) bool {
+	const kinds = extensions | 1<<protoIPv4 | 1<<ProtoIPv6 | 1<<protoGRE
+	return kinds>>b.NextHeader()&1 != 0
 }
 
 // IsOuter reports whether p, which the TUN brought, is an outer packet that this host
@@ -90,10 +97,6 @@ func (b IPv6) checkNesting(limit int, s Sent) Drop {
 		return DropNested
 	}
 	return Forward
-}
-
-func tunnelOrExtension(proto uint8) bool {
-	return proto == ProtoIPv6 || proto == protoIPv4 || proto == protoGRE || extension(proto)
 }
 
 // ipHeader goes from an IP header to the one in it.

@@ -60,7 +60,7 @@ func TestOutboundDSCPAndECN(t *testing.T) {
 		outer Outer
 		dscp  func(inner byte) byte
 	}{
-		{"default: DSCP 0, ECN copied", Outer{}, func(byte) byte { return 0 }},
+		{"DSCP/ECN, default", Outer{}, func(byte) byte { return 0 }},
 		{"tos fixed", Outer{DSCP: ef}, func(byte) byte { return ef }},
 		{"tos inherit", Outer{InheritDSCP: true}, func(inner byte) byte { return inner & 0xfc }},
 	}

@@ -81,7 +81,7 @@ func OverUDP(p *packet.Packet) bool {
 
 // OuterLen is the length of the outer headers that Encap has put in front of p.
 func OuterLen(p *packet.Packet) int {
-	if OverUDP(p) {
+	if p.Head()[9] == protoUDP {
 		return UDPHeaderLen
 	}
 	return HeaderLen

@@ -61,15 +61,15 @@ func TestPathMTU(t *testing.T) {
 		more []string
 		want int // of the tunnel, that is learnt; 0: nothing is
 	}{
-		{"1400", 1400, "raw", nil, 1380},
-		{"1400, packet", 1400, "packet", nil, 1380},
-		{"1400, as usual", 1400, "auto", nil, 1380},
-		{"1400, MSS not clamped", 1400, "raw", []string{"--clamp-mss", "off"}, 1380},
-		{"1300", 1300, "raw", nil, 1280},
-		{"1200", 1200, "raw", nil, 1280},
-		{"1200, as usual", 1200, "auto", nil, 1280},
-		{"576", 576, "raw", nil, 1280},
-		{"1400, --mtu 1480", 1400, "raw", []string{"--mtu", "1480"}, 0},
+		{"fragmentation needed, 1400", 1400, "raw", nil, 1380},
+		{"fragmentation needed, 1400, packet", 1400, "packet", nil, 1380},
+		{"fragmentation needed, 1400, as usual", 1400, "auto", nil, 1380},
+		{"fragmentation needed, 1400, MSS not clamped", 1400, "raw", []string{"--clamp-mss", "off"}, 1380},
+		{"fragmentation needed, 1300", 1300, "raw", nil, 1280},
+		{"fragmentation needed, 1200", 1200, "raw", nil, 1280},
+		{"fragmentation needed, 1200, as usual", 1200, "auto", nil, 1280},
+		{"fragmentation needed, 576", 576, "raw", nil, 1280},
+		{"nopmtudisc: 1400, --mtu 1480", 1400, "raw", []string{"--mtu", "1480"}, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -159,7 +159,7 @@ func (e *editor) put(p Peer) error {
 		}
 	}
 	at := e.slot(i) // not before: others may have been written to
-	*at = peer{header: h, udp: udp, unproven: p.Unproven, trimmed: p.Port != 0 && !p.Outer.ClearDF, rate: rateOf(p.Rate), count: at.count, Peer: p}
+	*at = peer{header: h, udp: udp, other: p.Map != nil || p.Port != 0, unproven: p.Unproven, trimmed: p.Port != 0 && !p.Outer.ClearDF, rate: rateOf(p.Rate), count: at.count, Peer: p}
 	at.plain = len(p.Prefixes) <= len(at.spans) && !slices.ContainsFunc(p.Prefixes, e.shared)
 	for n := range at.spans {
 		if at.spans[n] = noSpan; n < len(p.Prefixes) {

@@ -124,10 +124,10 @@ func TestOnePacketFails(t *testing.T) {
 		})
 	}
 	for _, c := range wireFaults {
-		run("wire", true, c.err, c.drop)
+		run("queue full, device gone: wire", true, c.err, c.drop)
 	}
 	for _, c := range tunFaults {
-		run("TUN", false, c.err, c.drop)
+		run("queue full, device gone: TUN", false, c.err, c.drop)
 	}
 }
 

@@ -66,7 +66,7 @@ func TestSmallLink(t *testing.T) {
 		wire, per int // fragments for a packet of 1280 bytes
 	}{{1300, 1}, {1299, 2}, {1280, 2}, {576, 3}, {552, 3}, {68, 3}} {
 		for _, split := range []int{0, 60, 600} {
-			bubble(t, fmt.Sprintf("link of %d, head of %d bytes", c.wire, split), func(t *testing.T) {
+			bubble(t, fmt.Sprintf("link MTU under 1300: %d, head of %d bytes", c.wire, split), func(t *testing.T) {
 				r := newRig(t, Config{MTU: 1280, WireMTU: encap.WireMTU(c.wire)}, hostTable())
 				r.fromTUN.Split = split
 				r.start(t)

@@ -92,7 +92,7 @@ func TestFragmentationNeeded(t *testing.T) {
 // TestPathPerPeer is the row "the same, per peer": others of a hub keep their MTU, and
 // another link makes us forget.
 func TestPathPerPeer(t *testing.T) {
-	bubble(t, "hub", func(t *testing.T) {
+	bubble(t, "fragmentation needed, per peer", func(t *testing.T) {
 		r := newRig(t, Config{}, hubTable(2)).start(t)
 		quote := packettest.Outer(ours4, hubAddr(0), 1, udp(ours6, hubHost(0), 1, 1460))
 		r.ICMP(icmp4(3, 4, 1400, quote, 548))
@@ -118,7 +118,7 @@ func TestPathPerPeer(t *testing.T) {
 // TestStaticMTU is the row "nopmtudisc": with DF clear routers fragment, and nothing is
 // learnt.
 func TestStaticMTU(t *testing.T) {
-	bubble(t, "DF clear", func(t *testing.T) {
+	bubble(t, "nopmtudisc: DF clear", func(t *testing.T) {
 		table := hostTable()
 		table.Peers[0].Outer.ClearDF = true
 		r := newRig(t, Config{}, table).start(t)
@@ -221,7 +221,7 @@ func TestRelay(t *testing.T) {
 			t.Error("answered")
 		}
 	})
-	bubble(t, "rate-limited", func(t *testing.T) {
+	bubble(t, "host unreachable, rate-limited", func(t *testing.T) {
 		relay := packettest.NewQueue()
 		r := newRig(t, Config{Relay: relay}, hostTable()).start(t)
 		for range 100 {

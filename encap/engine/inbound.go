@@ -25,11 +25,14 @@ func (l *lane) inbound() error {
 		t    *Table
 		m    moment
 		now  time.Time
+		last owner
 	)
 	admit := func(p *packet.Packet) bool {
-		d := l.admit(t, now, p)
+		d := l.admit(t, now, &last, p)
 		if d == encap.Forward {
-			l.clamp(&m, t.at(p.Mark), p)
+			if encap.MayOfferMSS(p.Head()) {
+				l.clamp(&m, t.at(p.Mark), p)
+			}
 			return true
 		}
 		l.drop(d, 1)
@@ -46,7 +49,7 @@ func (l *lane) inbound() error {
 			return err
 		}
 		t, now = l.e.table.Load(), time.Now()
-		m = l.e.moment(t)
+		m, last = l.e.moment(t), owner{}
 		l.touched += t.warm(b)
 		compact(b, admit)
 		errs.flush()
@@ -60,14 +63,15 @@ func (l *lane) inbound() error {
 var errCongestion = errors.New("the outer header says congestion experienced and the inner packet cannot say so (ECN): " +
 	"a router marks what it should drop, or the far end encapsulates wrongly")
 
-// admit takes a packet out of its outer header and decides whether it may pass.
-func (l *lane) admit(t *Table, now time.Time, p *packet.Packet) encap.Drop {
+// admit takes a packet out of its outer header and decides whether it may pass. last
+// belongs to the batch.
+func (l *lane) admit(t *Table, now time.Time, last *owner, p *packet.Packet) encap.Drop {
 	src, d := l.decap(p)
 	if d != encap.Forward {
 		return d
 	}
 	inner := encap.IPv6(p.Head())
-	i, d := t.inbound(src, inner)
+	i, d := t.inboundAfter(last, src, inner)
 	if d != encap.Forward {
 		if src.overUDP() && (d == encap.DropNotPeer || d == encap.DropInnerSourceNotPeers) {
 			l.stranger(t, src, p)

@@ -51,7 +51,8 @@ func TestInboundPeerRules(t *testing.T) {
 	inside := h0.As16()
 	inside[6] = 0x77
 	in0 := netip.AddrFrom16(inside)
-	host, hub := hostTable(), hubTable(3)
+	host, hub, unique := hostTable(), hubTable(3), hubTable(3)
+	unique.Peers[0].Prefixes = append(unique.Peers[0].Prefixes, netip.MustParsePrefix("fd00::/48"))
 	dad := solicitation(netip.IPv6Unspecified(), addr("ff02::1:ff00:7"), addr("fe80::7"))
 	for _, c := range []struct {
 		name  string
@@ -61,23 +62,23 @@ func TestInboundPeerRules(t *testing.T) {
 		want  encap.Drop
 	}{
 		{"host: from the peer", host, peer4, echo(other6, host6), encap.Forward},
-		{"host: not from the peer", host, other4, echo(other6, host6), encap.DropNotPeer},
-		{"host: from our own address", host, ours4, echo(other6, host6), encap.DropNotPeer},
-		{"host: source is our tunnel address", host, peer4, echo(ours6, host6), encap.DropInnerSourceOurs},
-		{"host: source is of our LAN", host, peer4, echo(host6, ours6), encap.DropInnerSourceOurs},
-		{"host: source next to our tunnel address", host, peer4, echo(peer6, ours6), encap.Forward},
-		{"host: unique local source", host, peer4, echo(addr("fd00::1"), ours6), encap.Forward},
-		{"host: link-local source, to us", host, peer4, echo(linkLocal4(peer4), linkLocal4(ours4)), encap.Forward},
-		{"host: link-local source, beyond the link", host, peer4, echo(linkLocal4(peer4), host6), encap.Forward},
-		{"host: duplicate address detection", host, peer4, dad, encap.Forward},
-		{"host: neighbour solicitation", host, peer4, solicitation(linkLocal4(peer4), linkLocal4(ours4), linkLocal4(ours4)), encap.Forward},
-		{"host: unspecified source", host, peer4, echo(netip.IPv6Unspecified(), ours6), encap.DropInnerSourceUnspecified},
+		{"host: outer source is not the peer", host, other4, echo(other6, host6), encap.DropNotPeer},
+		{"host: outer source is our own address", host, ours4, echo(other6, host6), encap.DropNotPeer},
+		{"host: inner source is one of our own addresses", host, peer4, echo(ours6, host6), encap.DropInnerSourceOurs},
+		{"host: inner source is one of the LAN's addresses", host, peer4, echo(host6, ours6), encap.DropInnerSourceOurs},
+		{"host: inner source next to our own address", host, peer4, echo(peer6, ours6), encap.Forward},
+		{"host: inner source fc00::/7", host, peer4, echo(addr("fd00::1"), ours6), encap.Forward},
+		{"host: inner link-local, to us", host, peer4, echo(linkLocal4(peer4), linkLocal4(ours4)), encap.Forward},
+		{"host: inner link-local, beyond the link", host, peer4, echo(linkLocal4(peer4), host6), encap.Forward},
+		{"host: inner source ::, duplicate address detection", host, peer4, dad, encap.Forward},
+		{"host: neighbour solicitation unicast to our link-local", host, peer4, solicitation(linkLocal4(peer4), linkLocal4(ours4), linkLocal4(ours4)), encap.Forward},
+		{"host: inner source ::", host, peer4, echo(netip.IPv6Unspecified(), ours6), encap.DropInnerSourceUnspecified},
 
 		{"host: router advertisement", host, peer4, routerMessage(134), encap.DropInnerRouter},
 		{"host: redirect", host, peer4, routerMessage(137), encap.DropInnerRouter},
 		{"host: router advertisement behind options", host, peer4, behindOptions(routerMessage(134)), encap.DropInnerRouter},
-		{"host: router solicitation", host, peer4, routerMessage(133), encap.Forward},
-		{"host: MLD report", host, peer4, packettest.ICMPv6(linkLocal4(peer4), addr("ff02::16"), 143, 0, make([]byte, 24)), encap.Forward},
+		{"host: router solicitation from the peer", host, peer4, routerMessage(133), encap.Forward},
+		{"host: MLD from the peer", host, peer4, packettest.ICMPv6(linkLocal4(peer4), addr("ff02::16"), 143, 0, make([]byte, 24)), encap.Forward},
 		{"hub: router advertisement", hub, p0, routerMessage(134), encap.DropInnerRouter},
 
 		{"hub: own prefix", hub, p0, echo(h0, host6), encap.Forward},
@@ -88,10 +89,12 @@ func TestInboundPeerRules(t *testing.T) {
 		{"hub: an unproven peer's echo reply to others", doubtful(), p0, packettest.ICMPv6(h0, host6, 129, 0, make([]byte, 20)), encap.DropUnproven},
 		{"hub: another peer's prefix", hub, p0, echo(h1, host6), encap.DropInnerSourceNotPeers},
 		{"hub: nobody's prefix", hub, p0, echo(other6, host6), encap.DropInnerSourceNotPeers},
-		{"hub: not a peer", hub, peer4, echo(h0, host6), encap.DropNotPeer},
-		{"hub: source is ours", hub, p0, echo(ours6, host6), encap.DropInnerSourceOurs},
-		{"hub: source is ours, out of the peer's prefix", attached(), p0, echo(h0, host6), encap.DropInnerSourceOurs},
-		{"hub: unique local source, not assigned", hub, p0, echo(addr("fd00::1"), host6), encap.DropInnerSourceNotPeers},
+		{"hub: outer source is not a peer", hub, peer4, echo(h0, host6), encap.DropNotPeer},
+		{"hub: inner source is one of our own addresses", hub, p0, echo(ours6, host6), encap.DropInnerSourceOurs},
+		{"hub: inner source is one of our own addresses, out of the peer's prefix", attached(), p0, echo(h0, host6), encap.DropInnerSourceOurs},
+		{"hub: inner source fc00::/7, not assigned", hub, p0, echo(addr("fd00::1"), host6), encap.DropInnerSourceNotPeers},
+		{"hub: inner source fc00::/7, assigned", unique, p0, echo(addr("fd00::1"), host6), encap.Forward},
+		{"hub: inner source fc00::/7, assigned to another peer", unique, p1, echo(addr("fd00::1"), host6), encap.DropInnerSourceNotPeers},
 		{"hub: link-local source, link-local destination", hub, p0, echo(linkLocal4(p0), linkLocal4(ours4)), encap.Forward},
 		{"hub: link-local source, all nodes", hub, p0, echo(linkLocal4(p0), addr("ff02::1")), encap.Forward},
 		{"hub: link-local source, our address", hub, p0, echo(linkLocal4(p0), ours6), encap.DropInnerSourceLinkLocal},
@@ -162,16 +165,16 @@ func TestInboundByteRules(t *testing.T) {
 		{"outer source 127/8", packettest.Outer(addr("127.0.0.1"), ours4, 1, good), encap.DropOuterSource},
 		{"outer source multicast", packettest.Outer(addr("224.0.0.1"), ours4, 1, good), encap.DropOuterSource},
 		{"nothing inside", wrapped(peer4, nil), encap.DropInnerShort},
-		{"39 bytes inside", wrapped(peer4, good[:39]), encap.DropInnerShort},
+		{"fewer than 40 bytes inside: 39", wrapped(peer4, good[:39]), encap.DropInnerShort},
 		{"inner version not 6", wrapped(peer4, changed(0, 0x45)), encap.DropInnerVersion},
-		{"inner length longer than the packet", wrapped(peer4, changed(5, 200)), encap.DropInnerLength},
-		{"outer CE, inner Not-ECT", outer(good, func(b []byte) { b[1] = 3 }), encap.DropECN},
-		{"source ::1", from("::1"), encap.DropInnerSourceLoopback},
-		{"source multicast", from("ff02::1"), encap.DropInnerSourceMulticast},
-		{"source mapped", from("::ffff:192.0.2.1"), encap.DropInnerSourceMapped},
-		{"source compatible", from("::192.0.2.1"), encap.DropInnerSourceCompatible},
-		{"source site-local", from("fec0::1"), encap.DropInnerSourceSiteLocal},
-		{"source 6to4, private", from("2002:a00:1::1"), encap.DropInnerSource6to4},
+		{"payload length longer than the packet", wrapped(peer4, changed(5, 200)), encap.DropInnerLength},
+		{"ECN: outer CE, inner Not-ECT", outer(good, func(b []byte) { b[1] = 3 }), encap.DropECN},
+		{"inner source ::1", from("::1"), encap.DropInnerSourceLoopback},
+		{"inner source multicast", from("ff02::1"), encap.DropInnerSourceMulticast},
+		{"inner source ::ffff:a.b.c.d", from("::ffff:192.0.2.1"), encap.DropInnerSourceMapped},
+		{"inner source ::a.b.c.d", from("::192.0.2.1"), encap.DropInnerSourceCompatible},
+		{"inner source fec0::/10", from("fec0::1"), encap.DropInnerSourceSiteLocal},
+		{"inner source 2002: with private IPv4 inside", from("2002:a00:1::1"), encap.DropInnerSource6to4},
 	} {
 		bubble(t, c.name, func(t *testing.T) { inboundRow(t, hostTable(), c.outer, nil, c.want) })
 	}
@@ -195,8 +198,8 @@ func TestInboundPasses(t *testing.T) {
 		{"bytes after the inner packet", wrapped(peer4, append(echo(other6, host6), 1, 2, 3)), good},
 		{"bytes after the outer packet", append(wrapped(peer4, good), 1, 2, 3), good},
 		{"outer IPv4 options", options, good},
-		{"outer TTL, DSCP", packettest.Outer(peer4, ours4, 0, good, func(b []byte) { b[1], b[8] = 0xfc, 1 }), good},
-		{"outer CE, inner ECT(0)", packettest.Outer(peer4, ours4, 0, ect, func(b []byte) { b[1] = 3 }), ce},
+		{"outer DSCP, outer TTL", packettest.Outer(peer4, ours4, 0, good, func(b []byte) { b[1], b[8] = 0xfc, 1 }), good},
+		{"ECN: outer CE, inner ECT(0)", packettest.Outer(peer4, ours4, 0, ect, func(b []byte) { b[1] = 3 }), ce},
 		{"inner packet longer than the tunnel MTU", wrapped(peer4, long), long},
 	} {
 		bubble(t, c.name, func(t *testing.T) { inboundRow(t, hostTable(), c.outer, c.want, encap.Forward) })

@@ -7,7 +7,7 @@ import (
 
 // moment is what the packets of a batch are measured with.
 type moment struct {
-	*sizes
+	sizes
 	now  int64 // monotonic, nanoseconds; 0 where nobody asks
 	look bool  // something may be known about the path to some peer
 	cut  bool  // a packet of the batch is longer than the path of its peer
@@ -15,7 +15,7 @@ type moment struct {
 
 // moment reads the clock only for those who need it.
 func (e *Engine) moment(t *Table) moment {
-	m := moment{sizes: e.sizes.Load()}
+	m := moment{sizes: *e.sizes.Load()}
 	if until := e.learnt.Load(); t.metered || until != 0 {
 		m.now = e.monotonic()
 		m.look = m.now < until
@@ -41,7 +41,8 @@ func (m *moment) limits(p *peer) (encap.TunMTU, encap.WireMTU) {
 	return min(tun, wire.Tun()), wire
 }
 
-// clamp lowers what TCP offers in a packet to or from a peer.
+// clamp lowers what TCP offers in a packet to or from a peer, which has passed
+// encap.MayOfferMSS.
 func (l *lane) clamp(m *moment, peer *peer, p *packet.Packet) {
 	limit := m.mss
 	if peer.trimmed {

@@ -64,37 +64,45 @@ func (l *lane) route(t *Table, m *moment, p *packet.Packet, errs *errorWriter) e
 	if p.Err != nil {
 		return encap.DropTunMalformed
 	}
-	if d := t.checkInner(p); d != encap.Forward {
+	if d := encap.CheckInner(p); d != encap.Forward {
+		return t.noInner(d, p)
+	}
+	inner, size := encap.IPv6(p.Head()), p.Len()
+	if encap.MayNest(inner) {
+		if d := encap.CheckNesting(p, encap.DefaultNesting, t); d != encap.Forward {
+			return d
+		}
+	}
+	if t.host {
+		p.Mark = t.only
+	} else if d := t.mayGo(p.Mark, inner); d != encap.Forward { // Table.direct has put it there
 		return d
 	}
-	i := p.Mark // Table.direct has put it there
-	if d := t.mayGo(i, encap.IPv6(p.Head())); d != encap.Forward {
-		return d
+	peer := t.at(p.Mark)
+	tun, wire := m.tun, m.wire
+	if m.look || peer.trimmed {
+		tun, wire = m.limits(peer)
 	}
-	peer := t.at(i)
-	tun, wire := m.limits(peer)
-	probe := p.Len() > int(tun) && p.Len() <= int(m.tun) && l.e.isProbe(p)
-	if p.Len() > int(tun) && !probe {
+	probe := size > int(tun) && size <= int(m.tun) && l.e.isProbe(p)
+	if size > int(tun) && !probe {
 		return encap.DropTooBig
 	}
-	if t.metered && !peer.mayGet(t, m.now, encap.IPv6(p.Head()), p.Len()) {
+	if t.metered && !peer.mayGet(t, m.now, inner, size) {
 		return encap.DropPeerRate
 	}
 	if m.look {
-		m.cut = m.cut || !probe && p.Len() > int(wire)-encap.HeaderLen
+		m.cut = m.cut || !probe && size > int(wire)-encap.HeaderLen
 		errs.notice(peer, m.now, p)
 	}
-	l.clamp(m, peer, p)
+	if encap.MayOfferMSS(inner) {
+		l.clamp(m, peer, p)
+	}
 	return peer.encap(p)
 }
 
-// checkInner checks a packet from the TUN by itself. One of our own that was to leave by
-// another interface, or is in too many tunnels, would go round for ever.
-func (t *Table) checkInner(p *packet.Packet) encap.Drop {
-	d := encap.CheckInner(p)
-	if d == encap.Forward {
-		return encap.CheckNesting(p, encap.DefaultNesting, t)
-	}
+// noInner is why a packet from the TUN, which is no inner packet, may not pass. One of our
+// own outer ones, that was to leave by another interface, would go round for ever.
+func (t *Table) noInner(d encap.Drop, p *packet.Packet) encap.Drop {
 	if encap.IsOuter(p, t) {
 		return encap.DropLoop
 	}
@@ -225,7 +233,7 @@ func (w *errorWriter) answer(d encap.Drop, t *Table, m *moment, p *packet.Packet
 }
 
 var (
-	errNested = errors.New("packets are in as many tunnels already as there may be; see whether one tunnel is routed into another and back")
+	errNested = errors.New("packets are in as many tunnels already as there may be; see whether one tunnel is routed into another and back, or their sender allows none (encapsulation limit 0)")
 	errLoop   = errors.New("the tunnel's own packets to its peer are routed into the tunnel; the peer needs a route by another interface (ip route get PEER)")
 )
 

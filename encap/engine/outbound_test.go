@@ -60,11 +60,11 @@ func TestOutboundDrops(t *testing.T) {
 		{"unproven peer, data of ours", doubtful(), udp(ours6, h0, 1, 100), encap.DropUnproven, nil},
 		{"unproven peer, an echo reply of ours", doubtful(), packettest.ICMPv6(ours6, h0, 129, 0, make([]byte, 20)), encap.DropUnproven, nil},
 		{"unproven peer, its link-local address", doubtful(), echo(linkLocal4(ours4), linkLocal4(p0)), encap.DropUnproven, nil},
-		{"one byte over the MTU", hub, big, encap.DropTooBig, tooBig(big, 1480)},
+		{"packet over the MTU, by one byte", hub, big, encap.DropTooBig, tooBig(big, 1480)},
 		{"over the MTU, an ICMPv6 error", hub, bigError, encap.DropTooBig, nil},
 		{"over the MTU, multicast", hostTable(), udp(host6, multicast, 1, 1481), encap.DropTooBig, tooBig(udp(host6, multicast, 1, 1481), 1480)},
 		{"over the MTU, from nobody", hub, udp(unspecified, h0, 1, 2000), encap.DropTooBig, nil},
-		{"hairpin", hub, echo(h0, netip.AddrFrom16(hubPrefix(0).Addr().As16())), encap.DropHairpin, nil},
+		{"hairpin: reachable only through the tunnel it came from", hub, echo(h0, netip.AddrFrom16(hubPrefix(0).Addr().As16())), encap.DropHairpin, nil},
 		{"hairpin, over the MTU", hub, udp(h0, h0, 1, 2000), encap.DropHairpin, nil},
 		{"empty", hub, nil, encap.DropInnerShort, nil},
 		{"39 bytes", hub, short[:39], encap.DropInnerShort, nil},
@@ -264,9 +264,9 @@ func TestOuterHeader(t *testing.T) {
 		tos, df, ttl byte
 	}{
 		{"default", encap.Outer{}, 0x01, 0x40, 64},
-		{"fixed", encap.Outer{TTL: 9, DSCP: 0x28}, 0x29, 0x40, 9},
-		{"inherited", encap.Outer{InheritTTL: true, InheritDSCP: true}, 0xb9, 0x40, 7},
-		{"fixed MTU", encap.Outer{ClearDF: true}, 0x01, 0, 64},
+		{"outer TTL and tos fixed", encap.Outer{TTL: 9, DSCP: 0x28}, 0x29, 0x40, 9},
+		{"outer TTL and tos inherit", encap.Outer{InheritTTL: true, InheritDSCP: true}, 0xb9, 0x40, 7},
+		{"nopmtudisc: DF clear", encap.Outer{ClearDF: true}, 0x01, 0, 64},
 	} {
 		bubble(t, c.name, func(t *testing.T) {
 			table := hostTable()

@@ -66,6 +66,7 @@ type Table struct {
 	mapped  int32              // the peer with a mapping, or none
 	hub     bool               // TableConfig.Hub
 	host    bool               // one peer that everything goes to
+	only    int32              // that peer
 	metered bool               // some peer has a rate
 	self    netip.Addr         // TableConfig.Self
 	blocked *portSet           // TableConfig.Blocked
@@ -85,6 +86,7 @@ const slotBits = 4
 type peer struct {
 	header   encap.Header
 	udp      encap.UDPHeader // with a port: in place of header
+	other    bool            // its packets get another header, see encapOther
 	unproven bool
 	trimmed  bool // no longer packets than fit behind the headers of UDP
 	plain    bool // spans are Prefixes, and nobody else has a part of them
@@ -163,8 +165,8 @@ func NewTable(cfg TableConfig) (*Table, error) {
 
 // settle finds out whether this is a host's table.
 func (t *Table) settle() {
-	_, all := t.routes.Get(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
-	t.host = all && t.remotes.len == 1 && !t.hub
+	i, all := t.routes.Get(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	t.only, t.host = i, all && t.remotes.len == 1 && !t.hub
 	t.mapped = t.findMapped()
 }
 
@@ -205,14 +207,19 @@ func (p Peer) String() string {
 
 // encap puts the outer headers to p in front of a packet, or says why there are none.
 func (p *peer) encap(pkt *packet.Packet) encap.Drop {
-	switch {
-	case p.Map != nil:
-		return p.encapMapped(pkt)
-	case p.Port != 0:
-		p.udp.Encap(pkt)
-	default:
-		p.header.Encap(pkt, p.count.ids.Reserve(1))
+	if p.other {
+		return p.encapOther(pkt)
 	}
+	p.header.Encap(pkt, p.count.ids.Reserve(1))
+	return encap.Forward
+}
+
+// encapOther is encap for a mapping or a peer over UDP.
+func (p *peer) encapOther(pkt *packet.Packet) encap.Drop {
+	if p.Map != nil {
+		return p.encapMapped(pkt)
+	}
+	p.udp.Encap(pkt)
 	return encap.Forward
 }
 
@@ -310,6 +317,11 @@ func (t *Table) byLinkLocal(dst [16]byte) int32 {
 // inbound finds the peer that an outer source belongs to and decides whether it may
 // send this inner packet (RFC 4213, Section 3.6).
 func (t *Table) inbound(src remoteKey, inner encap.IPv6) (int32, encap.Drop) {
+	return t.inboundAfter(new(owner), src, inner)
+}
+
+// inboundAfter is inbound in a batch, where last is whose source the packet before had.
+func (t *Table) inboundAfter(last *owner, src remoteKey, inner encap.IPv6) (int32, encap.Drop) {
 	i, ok := t.remotes.get(src)
 	if !ok {
 		d := encap.DropNotPeer
@@ -324,8 +336,8 @@ func (t *Table) inbound(src remoteKey, inner encap.IPv6) (int32, encap.Drop) {
 	if p.plain && p.owns(inner) {
 		return i, encap.Forward
 	}
+	owner, ok := last.of(t, inner)
 	a := inner.Src()
-	owner, ok := t.sources.Lookup(a)
 	switch {
 	case ok && owner == ours:
 		return 0, encap.DropInnerSourceOurs

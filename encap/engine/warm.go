@@ -15,8 +15,11 @@ const (
 )
 
 // direct puts the peer that each packet from the TUN goes to into its mark, none where
-// that is not to be known.
+// that is not to be known. A host has only one, and it leaves the marks alone.
 func (t *Table) direct(b *packet.Batch) (touched uint64) {
+	if t.host {
+		return 0
+	}
 	var last [16]byte // of the packet before: packets that follow each other often go to one place
 	mark := none
 	for i := range b.Packets {
@@ -39,6 +42,23 @@ func (t *Table) direct(b *packet.Batch) (touched uint64) {
 		}
 	}
 	return touched
+}
+
+// owner is what a look-up among the sources of a table has found. Packets that follow each
+// other often come from one place. It is of use as long as the table is the same.
+type owner struct {
+	src       [16]byte
+	index     int32 // of the peer, or ours
+	known, ok bool  // that src was looked up, and that somebody has it
+}
+
+// of looks the source of a packet up, unless the last one was the same.
+func (o *owner) of(t *Table, inner encap.IPv6) (index int32, ok bool) {
+	if src := inner.Src16(); !o.known || src != o.src {
+		o.src, o.known = src, true
+		o.index, o.ok = t.sources.Lookup(inner.Src())
+	}
+	return o.index, o.ok
 }
 
 // warm touches what packets from the wire are going to need.

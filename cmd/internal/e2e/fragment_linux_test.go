@@ -3,12 +3,14 @@ package e2e
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
 
 	"sixin4/encap"
 	"sixin4/encap/packettest"
+	"sixin4/tun/nstest"
 )
 
 // fragment is bytes from to of the payload of an outer packet.
@@ -70,8 +72,8 @@ var fragments = []struct {
 	want   bool
 	drop   encap.Drop
 }{
-	{"two", cutAt(800), 1200, 0, 0, true, 0},
-	{"three", cutAt(400, 800), 1200, 0, 0, true, 0},
+	{"2", cutAt(800), 1200, 0, 0, true, 0},
+	{"3", cutAt(400, 800), 1200, 0, 0, true, 0},
 	{"reversed", reversed(cutAt(400, 800)), 1200, 0, 0, true, 0},
 	{"doubled", func(w []byte) [][]byte { p := cutAt(400, 800)(w); return [][]byte{p[0], p[0], p[1], p[1], p[2]} }, 1200, 0, 0, true, 0},
 	{"tiny first", cutAt(8), 1200, 0, 0, true, 0},
@@ -81,8 +83,8 @@ var fragments = []struct {
 	{"overlap", func(w []byte) [][]byte {
 		return [][]byte{fragment(w, 0, 800), fragment(w, 792, 1000), fragment(w, 1000, 9999)}
 	}, 1200, 0, 0, false, 0},
-	{"inner packet of 1500 bytes", cutAt(1000), 1452, 0, 0, true, 0},
-	{"inner packet of 9000 bytes", cutAt(1480, 2960, 4440, 5920, 7400, 8880), 8952, 0, 0, true, 0},
+	{"inner packet longer than the tunnel MTU (1500 in two fragments)", cutAt(1000), 1452, 0, 0, true, 0},
+	{"inner packet longer than the tunnel MTU (9000)", cutAt(1480, 2960, 4440, 5920, 7400, 8880), 8952, 0, 0, true, 0},
 	{"ECT(0) in all", func(w []byte) [][]byte {
 		return [][]byte{fragment(w, 0, 800, tos(ect0)), fragment(w, 800, 9999, tos(ect0))}
 	}, 1200, ect0, ect0, true, 0},
@@ -100,12 +102,12 @@ var fragments = []struct {
 	}, 1200, 0, 0, false, 0},
 }
 
-// TestFragments: the stack puts IPv4 fragments together before a raw socket sees
-// them, row by row.
+// TestFragments: the stack puts IPv4 fragments together, which came through a router,
+// before a raw socket sees them, row by row.
 func TestFragments(t *testing.T) {
 	for _, c := range fragments {
-		t.Run(c.name, func(t *testing.T) {
-			top := pair(t)
+		t.Run("IPv4 fragments: "+c.name, func(t *testing.T) {
+			top := routed(t)
 			_, eb := ends(top)
 			b := tunnel(t, eb)
 			tap, send := listenOn(t, b.ns, device, 0x86dd), raw(t, top.A)
@@ -144,34 +146,37 @@ func TestFragments(t *testing.T) {
 }
 
 // TestSmallLink is the row "link MTU under 1300": the tunnel still carries 1280
-// bytes, in two IPv4 fragments with DF clear.
+// bytes, in two IPv4 fragments with DF clear, which a router passes on.
 func TestSmallLink(t *testing.T) {
 	for _, ports := range []bool{false, true} {
-		top := pair(t)
-		must(t, top.A.SetMTU(top.LinkA, 1280), top.B.SetMTU(top.LinkB, 1280))
-		ea, eb := ends(top)
-		ea.linkMTU, eb.linkMTU = 1280, 1280
-		ea.ports = ports
-		a, b := tunnel(t, ea), tunnel(t, eb)
-		tap := listenOn(t, top.B, top.LinkB, 0x0800)
-		from, to := udp(t, a.ns, innerA, 1000), udp(t, b.ns, innerB, 2000)
-		datagrams(t, from, to, 1, 1, 1280-48)
-		outer := func(p []byte) bool {
-			return p[9] == 41 && p[len(p)-1] != 0 && binary.BigEndian.Uint16(p[6:])&0x3fff != 0
-		}
-		first, second := tap.next("fragment", outer), tap.next("fragment", outer)
-		if len(first)+len(second) != 1280+2*20 || first[6]&0x40 != 0 || second[6]&0x40 != 0 || !bytes.Equal(first[4:6], second[4:6]) || first[4]|first[5] == 0 {
-			t.Errorf("fragments of %d and %d bytes: % x, % x", len(first), len(second), first[:20], second[:20])
-		}
-		transfer(t, a.ns, b.ns, innerB, medium()/50)
-		transfer(t, b.ns, a.ns, innerA, medium()/50)
-		if s := a.eng.Stats(); s.Fragments < 2 {
-			t.Errorf("%d fragments counted", s.Fragments)
-		}
-		if s := b.wire.Stats(); s.Reassembled == 0 {
-			t.Errorf("%+v", s)
-		}
-		a.drops(t)
-		b.drops(t)
+		t.Run(fmt.Sprintf("link MTU under 1300, portable %t", ports), func(t *testing.T) {
+			top := routed(t)
+			must(t, top.A.SetMTU(top.LinkA, 1280), top.B.SetMTU(top.LinkB, 1280),
+				top.R.SetMTU(nstest.LinkRA, 1280), top.R.SetMTU(nstest.LinkRB, 1280))
+			ea, eb := ends(top)
+			ea.linkMTU, eb.linkMTU = 1280, 1280
+			ea.ports = ports
+			a, b := tunnel(t, ea), tunnel(t, eb)
+			tap := listenOn(t, top.B, top.LinkB, 0x0800)
+			from, to := udp(t, a.ns, innerA, 1000), udp(t, b.ns, innerB, 2000)
+			datagrams(t, from, to, 1, 1, 1280-48)
+			outer := func(p []byte) bool {
+				return p[9] == 41 && p[len(p)-1] != 0 && binary.BigEndian.Uint16(p[6:])&0x3fff != 0
+			}
+			first, second := tap.next("fragment", outer), tap.next("fragment", outer)
+			if len(first)+len(second) != 1280+2*20 || first[6]&0x40 != 0 || second[6]&0x40 != 0 || !bytes.Equal(first[4:6], second[4:6]) || first[4]|first[5] == 0 {
+				t.Errorf("fragments of %d and %d bytes: % x, % x", len(first), len(second), first[:20], second[:20])
+			}
+			transfer(t, a.ns, b.ns, innerB, medium()/50)
+			transfer(t, b.ns, a.ns, innerA, medium()/50)
+			if s := a.eng.Stats(); s.Fragments < 2 {
+				t.Errorf("%d fragments counted", s.Fragments)
+			}
+			if s := b.wire.Stats(); s.Reassembled == 0 {
+				t.Errorf("%+v", s)
+			}
+			a.drops(t)
+			b.drops(t)
+		})
 	}
 }

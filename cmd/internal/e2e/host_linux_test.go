@@ -187,6 +187,16 @@ func pair(t testing.TB) *nstest.Topology {
 	return top
 }
 
+// routed is pair with a router in between: A 192.0.2.1 on a0, B 198.51.100.2 on b0.
+func routed(t testing.TB) *nstest.Topology {
+	t.Helper()
+	nstest.Need(t)
+	top, err := nstest.Routed()
+	must(t, err)
+	t.Cleanup(func() { top.Close() })
+	return top
+}
+
 // The inner addresses: A and B at the ends, C on a network behind B.
 const (
 	innerA = "2001:db8::1"

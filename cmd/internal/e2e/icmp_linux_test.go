@@ -14,22 +14,66 @@ import (
 )
 
 // TestNeighbourSolicitation is the row "neighbour solicitation unicast to our
-// link-local or address": it is answered (RFC 4213, Section 3.8).
+// link-local or address": it is answered (RFC 4213, Section 3.8), through a router.
 func TestNeighbourSolicitation(t *testing.T) {
+	for _, name := range []string{"link-local", "address"} {
+		t.Run("neighbour solicitation unicast to our "+name, func(t *testing.T) {
+			top := routed(t)
+			_, eb := ends(top)
+			b := tunnel(t, eb)
+			tap, send := listenOn(t, top.A, top.LinkA, 0x0800), raw(t, top.A)
+			src, target := linkLocal(top.AddrA), linkLocal(top.AddrB)
+			if name == "address" {
+				target = addrB
+			}
+			body := append(make([]byte, 4), target.AsSlice()...)
+			ns := packettest.ICMPv6(src, target, 135, 0, body)
+			send(outerPacket(top.AddrA, top.AddrB, 1, ns))
+			got := tap.next("advertisement", func(p []byte) bool { return p[9] == 41 && len(p) >= 84 && p[60] == 136 })
+			inner := got[20:]
+			if !bytes.Equal(inner[48:64], target.AsSlice()) || !bytes.Equal(inner[24:40], src.AsSlice()) || inner[7] != 255 || inner[44]&0x40 == 0 {
+				t.Errorf("answer % x", inner)
+			}
+			b.drops(t)
+		})
+	}
+}
+
+// TestLinkScope has the rows "inner link-local" and "router solicitation, MLD from the
+// peer": the stack answers an echo to the one and says nothing to the others.
+func TestLinkScope(t *testing.T) {
 	top := pair(t)
 	_, eb := ends(top)
 	b := tunnel(t, eb)
-	tap, send := listenOn(t, top.A, top.LinkA, 0x0800), raw(t, top.A)
-	src := linkLocal(top.AddrA)
-	for name, target := range map[string]netip.Addr{"link-local": linkLocal(top.AddrB), "address": netip.MustParseAddr(innerB)} {
-		body := append(make([]byte, 4), target.AsSlice()...)
-		ns := packettest.ICMPv6(src, target, 135, 0, body)
-		send(outerPacket(top.AddrA, top.AddrB, 1, ns))
-		got := tap.next(name+": advertisement", func(p []byte) bool { return p[9] == 41 && len(p) >= 84 && p[60] == 136 })
-		inner := got[20:]
-		if !bytes.Equal(inner[48:64], target.AsSlice()) || !bytes.Equal(inner[24:40], src.AsSlice()) || inner[7] != 255 || inner[44]&0x40 == 0 {
-			t.Errorf("%s: answer % x", name, inner)
-		}
+	must(t, b.ns.Sysctl("net/ipv6/conf/all/forwarding", "1")) // a router hears solicitations
+	src, own, allNodes := linkLocal(top.AddrA), linkLocal(top.AddrB), netip.MustParseAddr("ff02::1")
+	routers, listeners := netip.MustParseAddr("ff02::2"), netip.MustParseAddr("ff02::16")
+	report := append([]byte{0, 0, 0, 1, 4, 0, 0, 0}, netip.MustParseAddr("ff02::99").AsSlice()...)
+	for i, c := range []struct {
+		name   string
+		to     netip.Addr
+		before []byte
+	}{
+		{"inner link-local: fe80:: and our IPv4 address", own, nil},
+		{"inner link-local: ff02::1", allNodes, nil},
+		{"router solicitation from the peer", own, packettest.ICMPv6(src, routers, 133, 0, make([]byte, 4))},
+		{"MLD from the peer", own, packettest.ICMPv6(src, listeners, 143, 0, report)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tap, send := listenOn(t, top.A, top.LinkA, 0x0800), raw(t, top.A)
+			seen := b.eng.Stats().Rx.Packets
+			if c.before != nil {
+				send(outerPacket(top.AddrA, top.AddrB, 1, c.before))
+				eventually(t, "it is passed to the stack", func() bool { return b.eng.Stats().Rx.Packets > seen })
+			}
+			ask := []byte{0x51, byte(i), 0, 1, 'w', 'o', 'r', 'd'}
+			send(outerPacket(top.AddrA, top.AddrB, 2, packettest.ICMPv6(src, c.to, 128, 0, ask)))
+			// Anything to the peer; what the stack itself has to say is for groups.
+			got := tap.next("an answer", func(p []byte) bool { return p[9] == 41 && bytes.Equal(p[44:60], src.AsSlice()) })[20:]
+			if !bytes.Equal(got[8:24], own.AsSlice()) || got[6] != 58 || got[40] != 129 || !bytes.Equal(got[44:], ask) {
+				t.Errorf("answered with % x", got)
+			}
+		})
 	}
 	b.drops(t)
 }
@@ -102,8 +146,8 @@ func TestPacketTooBig(t *testing.T) {
 		device int
 		from   string
 	}{{"by the kernel", 1480, lanB}, {"by the engine", 1900, innerB}} {
-		t.Run(c.name, func(t *testing.T) {
-			top := pair(t)
+		t.Run("packet over the MTU (forwarded), "+c.name, func(t *testing.T) {
+			top := routed(t)
 			ea, eb := ends(top)
 			a, b := tunnel(t, ea), tunnel(t, eb)
 			third := behind(t, b.ns, 2000)
