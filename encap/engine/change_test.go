@@ -270,6 +270,27 @@ func TestEngineChange(t *testing.T) {
 	})
 }
 
+// TestSameSource: what a source was in one batch it need not be in the next.
+func TestSameSource(t *testing.T) {
+	elsewhere := netip.MustParseAddr("2001:db8:bbbb::1")
+	bubble(t, "host", func(t *testing.T) {
+		r := newRig(t, Config{}, hostTable()).start(t)
+		p := wrapped(peer4, udp(elsewhere, ours6, 0, 100))
+		if n := len(r.in(p, p)); n != 2 {
+			t.Fatalf("%d packets passed, want 2", n)
+		}
+		r.SetOurs([]netip.Prefix{netip.PrefixFrom(elsewhere, 64).Masked()})
+		if n := len(r.in(p, p)); n != 0 {
+			t.Errorf("%d packets passed from a network of this host", n)
+		}
+		r.SetOurs(nil)
+		if n := len(r.in(p)); n != 1 {
+			t.Error("what is ours no more does not pass")
+		}
+		wantDrops(t, r.Engine, map[encap.Drop]uint64{encap.DropInnerSourceOurs: 2})
+	})
+}
+
 // BenchmarkChange is one tunnel more and one fewer.
 func BenchmarkChange(b *testing.B) {
 	for _, n := range []int{1, 1000, 20_000, 100_000} {
