@@ -79,8 +79,8 @@ func TestCrowdTooLarge(t *testing.T) {
 					t.Errorf("client %d: %v", n, err)
 				}
 			})
+			synctest.Wait() // one is served, one waits
 		}
-		synctest.Wait()
 		if s := w.Stats(); s.Drops[broker.DropBusy] != 2 {
 			t.Errorf("%+v, want 2 messages for which there was no room", s)
 		}
