@@ -44,13 +44,7 @@ type here struct{}
 
 func (here) Do(f func() error) error { return f() }
 
-func attackersMain(args []string) int {
-	if err := runAttackers(args, os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
+func attackersMain(args []string) int { return exitStatus(runAttackers(args, os.Stdin, os.Stdout)) }
 
 // runAttackers attacks until its input ends.
 func runAttackers(args []string, in io.Reader, out io.Writer) (err error) {

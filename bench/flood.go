@@ -92,13 +92,7 @@ func endFlood(ctx context.Context, p *child.Process) (rate float64, err error) {
 
 // floodMain is the child process that floods until its standard input ends, and then says
 // how many datagrams a second it sent.
-func floodMain(args []string) int {
-	if err := runFlood(args, os.Stdin, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
+func floodMain(args []string) int { return exitStatus(runFlood(args, os.Stdin, os.Stdout)) }
 
 func runFlood(args []string, in io.Reader, out io.Writer) error {
 	var f load.Flood

@@ -36,13 +36,7 @@ func startWireGuard(ctx context.Context, self string, e end) (*child.Process, er
 
 // wireguardMain is the child process of one end of WireGuard. It runs until a signal
 // comes.
-func wireguardMain(args []string) int {
-	if err := runWireGuard(args); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-}
+func wireguardMain(args []string) int { return exitStatus(runWireGuard(args)) }
 
 func runWireGuard(args []string) error {
 	if len(args) != 2 {

@@ -141,12 +141,15 @@ func startReady(ctx context.Context, in child.Starter, args []string) (*child.Pr
 
 // naiveMain is the child process of the naive loop. It runs until its standard
 // input ends or a signal comes.
-func naiveMain(args []string) int {
-	if err := runNaive(args); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+func naiveMain(args []string) int { return exitStatus(runNaive(args)) }
+
+// exitStatus is how a child process ends, which says on standard error why it failed.
+func exitStatus(err error) int {
+	if err == nil {
+		return 0
 	}
-	return 0
+	fmt.Fprintln(os.Stderr, err)
+	return 1
 }
 
 func runNaive(args []string) error {

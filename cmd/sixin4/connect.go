@@ -111,7 +111,6 @@ func connect(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
 		r, err := daemon.RehearseConnect(cfg, env(cfg, out))
 		return flags.WriteDryRun(out, r, err)
 	}
-	program.IgnorePipe() // who reads the log may go away; the tunnel stays
 	d := program.Daemon[config.Connect]{Config: cfg, Out: out}
 	d.Logger = program.NewLogger(cmd.ErrOrStderr(), cfg.LogJSON, cfg.Verbose)
 	d.Run = func(ctx context.Context, cfg config.Connect, out io.Writer) error {

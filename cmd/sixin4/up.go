@@ -102,7 +102,6 @@ func up(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
 		plan, err := daemon.NewPlan(cfg, env(cfg, out))
 		return flags.WriteDryRun(out, plan, err)
 	}
-	program.IgnorePipe() // who reads the log may go away; the tunnel stays
 	d := program.Daemon[config.Config]{Config: cfg, Out: out, Logger: env(cfg, out).Logger}
 	d.Run = func(ctx context.Context, cfg config.Config, out io.Writer) error {
 		return daemon.Up(ctx, cfg, env(cfg, out))

@@ -122,7 +122,6 @@ func serve(cmd *cobra.Command, raw config.Raw, flags cli.Running) error {
 		r, err := daemon.RehearseServe(cfg, env(cfg, out))
 		return flags.WriteDryRun(out, r, err)
 	}
-	program.IgnorePipe() // who reads the log may go away; the tunnels stay
 	d := program.Daemon[config.Broker]{Config: cfg, Out: out, Logger: env(cfg, out).Logger}
 	d.Run = func(ctx context.Context, cfg config.Broker, out io.Writer) error {
 		return daemon.Serve(ctx, cfg, env(cfg, out))

@@ -33,8 +33,10 @@ type Daemon[C any] struct {
 // Keep runs the daemon until ctx, which is one of UntilSignal, ends. A configuration
 // that was read again and differs ends the daemon and begins it anew. One that cannot be
 // read or is wrong changes nothing; one that the daemon does not get ready with
-// is given up for the one before. Errors are those of Run.
+// is given up for the one before. Who reads the log may go away; the daemon stays. Errors
+// are those of Run.
 func (d Daemon[C]) Keep(ctx context.Context) error {
+	IgnorePipe()
 	if d.Read == nil {
 		return d.Run(ctx, d.Config, d.Out)
 	}
