@@ -37,7 +37,7 @@ func seeds(f *testing.F, add func(text string)) {
 func FuzzLines(f *testing.F) {
 	seeds(f, func(text string) { f.Add([]byte(text)) })
 	f.Add([]byte("AUTHENTICATE SCRAM-SHA-256 biws"))
-	f.Add([]byte("capability tunnel=v6v4 auth=plain"))
+	f.Add([]byte("capability tunnel=v6v4 auth=plain m=tcp"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		line, err := newReader(bytes.NewReader(text)).line()
 		if err != nil {

@@ -59,7 +59,15 @@ func ParseVersion(line []byte) (Version, error) {
 type Capability struct {
 	Tunnels []Type   // never V6AnyV4, which has no token: it needs V6V4 or V6UDPV4
 	Auths   []string // names of mechanisms, upper case
+	Merged  bool     // merged TCP may be sent to the broker, see Request.Merged
 }
+
+// The token of Capability.Merged, our own. It is this short so that what a broker offers
+// at most is still no more than five times the datagram with the VERSION line.
+const (
+	mergedKey   = "M"
+	mergedValue = "TCP"
+)
 
 // Line is the CAPABILITY line, in upper case, as clients compare it.
 func (c Capability) Line() []byte {
@@ -69,6 +77,9 @@ func (c Capability) Line() []byte {
 	}
 	for _, a := range c.Auths {
 		b = append(b, " AUTH="+strings.ToUpper(a)...)
+	}
+	if c.Merged {
+		b = append(b, " "+mergedKey+"="+mergedValue...)
 	}
 	return append(b, "\r\n"...)
 }
@@ -97,6 +108,8 @@ func ParseCapability(line []byte) (Capability, error) {
 			if a := strings.ToUpper(value); validMechanism(a) && !slices.Contains(c.Auths, a) {
 				c.Auths = append(c.Auths, a)
 			}
+		case mergedKey:
+			c.Merged = c.Merged || strings.EqualFold(value, mergedValue)
 		}
 	}
 	return c, nil

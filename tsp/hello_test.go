@@ -53,12 +53,16 @@ func TestParseCapability(t *testing.T) {
 		ok         bool
 	}{
 		{"all", "CAPABILITY TUNNEL=V6V4 TUNNEL=V6UDPV4 AUTH=ANONYMOUS AUTH=PASSDSS-3DES-1",
-			Capability{[]Type{V6V4, V6UDPV4}, []string{"ANONYMOUS", "PASSDSS-3DES-1"}}, true},
-		{"any order and case", "capability auth=plain tunnel=v6v4", Capability{[]Type{V6V4}, []string{"PLAIN"}}, true},
+			Capability{[]Type{V6V4, V6UDPV4}, []string{"ANONYMOUS", "PASSDSS-3DES-1"}, false}, true},
+		{"any order and case", "capability auth=plain tunnel=v6v4", Capability{[]Type{V6V4}, []string{"PLAIN"}, false}, true},
 		{"tabs", "CAPABILITY\tTUNNEL=V6V4\t\x00", Capability{Tunnels: []Type{V6V4}}, true},
 		{"unknown", "CAPABILITY X TUNNEL=V6GRE TUNNEL=V6ANYV4 AUTH= AUTH=A\x1bB FOO=BAR", Capability{}, true},
 		{"twice", "CAPABILITY TUNNEL=V6V4 TUNNEL=V6V4", Capability{Tunnels: []Type{V6V4}}, true},
 		{"empty", "CAPABILITY", Capability{}, true},
+		{"merged", "CAPABILITY TUNNEL=V6UDPV4 M=TCP", Capability{Tunnels: []Type{V6UDPV4}, Merged: true}, true},
+		{"merged, any order and case", "CAPABILITY m=Tcp AUTH=PLAIN", Capability{nil, []string{"PLAIN"}, true}, true},
+		{"merged, and something else", "CAPABILITY M=UDP M=TCP M=SCTP", Capability{Merged: true}, true},
+		{"something else merged", "CAPABILITY M M= M=UDP M=TCPX M=TCP=1 MM=TCP TUNNEL=M", Capability{}, true},
 		{"another line", "200 Success", Capability{}, false},
 		{"nothing", "", Capability{}, false},
 	}

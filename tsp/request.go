@@ -31,6 +31,11 @@ type Request struct {
 	Client    netip.Addr    // the client's own idea of its outer address; behind NAT the inside one
 	Keepalive time.Duration // asked for, whole seconds, 1 s to MaxKeepalive; 0 for none
 	Router    *Router       // nil for a host
+
+	// Merged: this end takes merged TCP. Through a tunnel over UDP that is one datagram of up
+	// to 65507 bytes with one IPv6 and one TCP header, whose TCP checksum is only begun. It is
+	// our own: ask with it only where Capability.Merged is set.
+	Merged bool
 }
 
 // Router asks for a prefix.
@@ -88,6 +93,8 @@ func (r *Request) readCreate(root *element) error {
 	default:
 		return fmt.Errorf("proxy %q", clip(proxy))
 	}
+	merged, _ := root.attr("merged")
+	r.Merged = strings.EqualFold(merged, mergedValue)
 	client, err := root.child("client")
 	if err != nil {
 		return err

@@ -233,6 +233,7 @@ func TestRequestForms(t *testing.T) {
 		{Action: tsp.ActionCreate, Type: tsp.V4V6, Client: addr6, Keepalive: time.Minute},
 		{Action: tsp.ActionCreate, Type: tsp.V6V4, Client: addr4, Router: &tsp.Router{}},
 		{Action: tsp.ActionCreate, Type: tsp.V6UDPV4, Client: addr4, Keepalive: time.Second, Router: &tsp.Router{PrefixLen: 56, DNS: []string{"ns.example.net"}}},
+		{Action: tsp.ActionCreate, Type: tsp.V6UDPV4, Client: addr4, Merged: true},
 	}
 	for _, r := range tests {
 		m, err := r.Message()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -111,7 +112,7 @@ func (r *Request) writeCreate(w *writer) {
 	if r.Proxy {
 		proxy = "yes"
 	}
-	w.line(`<tunnel action="create" type="%s" proxy="%s">`, r.Type, proxy)
+	w.line(`<tunnel action="create" type="%s" proxy="%s"%s>`, r.Type, proxy, r.mergedAttr())
 	w.line(` <client>`)
 	w.address("  ", r.Type.outer(), r.Client)
 	if r.Keepalive > 0 {
@@ -122,6 +123,13 @@ func (r *Request) writeCreate(w *writer) {
 	r.writeRouter(w)
 	w.line(` </client>`)
 	w.line(`</tunnel>`)
+}
+
+func (r *Request) mergedAttr() string {
+	if !r.Merged {
+		return ""
+	}
+	return fmt.Sprintf(` merged="%s"`, strings.ToLower(mergedValue))
 }
 
 // keepaliveAnybody is the address in a request: the broker will say whom to ping.

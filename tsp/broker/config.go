@@ -37,6 +37,7 @@ type Config struct {
 
 	Carries  []tsp.Type    // of tsp.V6V4 and tsp.V6UDPV4; nil: tsp.V6V4
 	Versions []tsp.Version // nil: all
+	Merged   bool          // say that merged TCP may be sent here, as tsp.Request.Merged has it
 
 	// Proxy reports whether a tunnel may end at another address than the one that asks;
 	// u is nil for an anonymous user. By default it may not.
@@ -185,10 +186,23 @@ func (c Config) check() error {
 
 // capability is what the broker says that it offers.
 func (c Config) capability() tsp.Capability {
-	o := tsp.Capability{Tunnels: c.Carries}
+	o := tsp.Capability{Tunnels: c.Carries, Merged: c.Merged}
 	if c.Anonymous {
 		o.Auths = append(o.Auths, sasl.Anonymous)
 	}
 	o.Auths = append(o.Auths, c.Mechanisms...)
 	return o
+}
+
+// hellos are the CAPABILITY lines, the longest first. Each next one is without something
+// that only new clients know, for a VERSION line that lacks its end.
+func (c Config) hellos() [][]byte {
+	o := c.capability()
+	all := [][]byte{o.Line()}
+	if o.Merged {
+		o.Merged = false
+		all = append(all, o.Line())
+	}
+	o.Auths = slices.DeleteFunc(o.Auths, func(a string) bool { return a == sasl.ScramSHA256 })
+	return append(all, o.Line())
 }

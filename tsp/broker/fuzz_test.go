@@ -36,7 +36,7 @@ func (d *deny) Lookup(context.Context, string) (*User, error) { return nil, ErrN
 func fuzzed(f testing.TB, d *deny) *Server {
 	s, err := New(Config{
 		Provisioner: d, Accounts: d, Anonymous: true, Mechanisms: []string{sasl.DigestMD5, sasl.ScramSHA256},
-		Carries: []tsp.Type{tsp.V6V4, tsp.V6UDPV4}, Logins: account.Limits{Iterations: 4096, LookupTime: -1},
+		Carries: []tsp.Type{tsp.V6V4, tsp.V6UDPV4}, Merged: true, Logins: account.Limits{Iterations: 4096, LookupTime: -1},
 	})
 	if err != nil {
 		f.Fatal(err)

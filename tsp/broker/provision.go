@@ -52,6 +52,8 @@ type Ask struct {
 	// Hears: the client has shown that it hears what is sent to From, so that this is its
 	// own address: over TCP always, over UDP by a login that answers a challenge.
 	Hears bool
+
+	Merged bool // the client takes merged TCP, as tsp.Request.Merged has it
 }
 
 // PrefixLen is the length of the prefix that the asker should be given, 0 for none.

@@ -70,7 +70,7 @@ func TestReflection(t *testing.T) {
 	other := netip.MustParseAddrPort("192.0.2.1:3654")
 	inWorld(t, func(c *broker.Config) {
 		c.Redirect = broker.Redirect{Brokers: brokers(50), When: func(*broker.User, netip.AddrPort) bool { return false }}
-		c.Realm = strings.Repeat("r", 32)
+		c.Realm, c.Merged = strings.Repeat("r", 32), true
 		c.Limits.Errors, c.Limits.SessionsPerSource = 1000, 10000
 		c.Limits.Datagrams = broker.Rate{PerSecond: 1e6, Burst: 1e6}
 		c.Limits.Starts = c.Limits.Datagrams

@@ -230,10 +230,17 @@ func (r recording) learnTunnel(p *pool, doc []byte) (netip.Addr, error) {
 }
 
 // TestReplay plays the client of every recording that fits, and wants what was
-// recorded to the byte; of a broker in other words, as many answers.
+// recorded to the byte; of a broker in other words, as many answers. Clients of old go on
+// as ever where the broker says that it takes merged TCP.
 func TestReplay(t *testing.T) {
 	newUser()
-	played, exact, tunnels := 0, 0, 0
+	for _, merged := range []bool{false, true} {
+		t.Run(fmt.Sprintf("merged %v", merged), func(t *testing.T) { replayAll(t, merged) })
+	}
+}
+
+func replayAll(t *testing.T, merged bool) {
+	played, exact, tunnels, announced := 0, 0, 0, 0
 	for _, r := range recordings(t) {
 		t.Run(r.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -247,6 +254,9 @@ func TestReplay(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.Accounts = r.accounts(c.Realm)
+				if c.Merged = merged; merged {
+					announced += r.announce()
+				}
 				w.serve(c)
 				if r.udp {
 					r.playDatagrams(t, w.dial("udp", from))
@@ -267,8 +277,8 @@ func TestReplay(t *testing.T) {
 			})
 		})
 	}
-	if played < 160 || exact < 130 || tunnels < 80 {
-		t.Errorf("%d played, %d of them to the byte, %d tunnels", played, exact, tunnels)
+	if played < 160 || exact < 130 || tunnels < 80 || announced > 0 != merged || merged && announced < tunnels {
+		t.Errorf("%d played, %d of them to the byte, %d tunnels, merged TCP announced %d times", played, exact, tunnels, announced)
 	}
 }
 

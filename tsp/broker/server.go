@@ -3,20 +3,17 @@ package broker
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 
 	"sixin4/tsp/broker/account"
 	"sixin4/tsp/broker/internal/bucket"
-	"sixin4/tsp/sasl"
 )
 
 // Server is a broker. Any number of goroutines may use it.
 type Server struct {
 	config   Config
 	verifier *account.Verifier
-	hello    []byte // the CAPABILITY line
-	short    []byte // without what only new clients know, for a VERSION line without an end
+	hellos   [][]byte // the CAPABILITY lines, the first that fits is said
 
 	gate      *gate
 	starts    *bucket.Table[start]
@@ -44,10 +41,8 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	offer, short := c.capability(), c.capability()
-	short.Auths = slices.DeleteFunc(short.Auths, func(a string) bool { return a == sasl.ScramSHA256 })
 	return &Server{
-		config: c, verifier: v, hello: offer.Line(), short: short.Line(),
+		config: c, verifier: v, hellos: c.hellos(),
 		gate:      newGate(c.Limits),
 		starts:    bucket.New[start](c.Limits.Starts, c.Limits.Sources),
 		datagrams: bucket.New[netip.Addr](c.Limits.Datagrams, c.Limits.Sources),

@@ -220,10 +220,12 @@ func (s *session) greet(_ context.Context, line []byte) []reply {
 		return other
 	}
 	s.state = login
-	if !s.fits(s.hello) {
-		return []reply{s.short}
+	for _, hello := range s.hellos {
+		if s.fits(hello) {
+			return []reply{hello}
+		}
 	}
-	return []reply{s.hello}
+	return []reply{s.hellos[len(s.hellos)-1]}
 }
 
 // end ends the session; an offer that was not accepted is free again.

@@ -348,16 +348,17 @@ func TestShortHello(t *testing.T) {
 	for _, tt := range []struct {
 		network, version string
 		want             string
+		merged           bool
 	}{
-		{"udp", "VERSION=2.0.2\r\n", sasl.ScramSHA256},
-		{"udp", "VERSION=2.0.2\n", sasl.ScramSHA256},
-		{"udp", "VERSION=2.0.2", sasl.DigestMD5},
-		{"tcp", "VERSION=2.0.2\n", sasl.ScramSHA256},
+		{"udp", "VERSION=2.0.2\r\n", sasl.ScramSHA256, true},
+		{"udp", "VERSION=2.0.2\n", sasl.ScramSHA256, false},
+		{"udp", "VERSION=2.0.2", sasl.DigestMD5, false},
+		{"tcp", "VERSION=2.0.2\n", sasl.ScramSHA256, true},
 	} {
 		t.Run(fmt.Sprintf("%s/%q", tt.network, tt.version), func(t *testing.T) {
-			inWorld(t, nil, func(t *testing.T, w *world) {
+			inWorld(t, func(c *broker.Config) { c.Merged = true }, func(t *testing.T, w *world) {
 				offer, err := tsp.ParseCapability(w.talk(tt.network, alice4).says(t, []string{tt.version}).Line)
-				if err != nil || offer.Auths[len(offer.Auths)-1] != tt.want || len(offer.Tunnels) != 2 {
+				if err != nil || offer.Auths[len(offer.Auths)-1] != tt.want || len(offer.Tunnels) != 2 || offer.Merged != tt.merged {
 					t.Errorf("%v, %v", offer, err)
 				}
 			})

@@ -45,7 +45,10 @@ func (s *session) create(ctx context.Context, r *tsp.Request) []reply {
 
 // ask is what a request comes to.
 func (s *session) ask(r *tsp.Request) (Ask, error) {
-	a := Ask{User: s.user, Request: r, Version: s.version, Outer: s.from.Addr(), From: s.from, Conn: s.socket, Hears: s.proven || s.socket == nil}
+	a := Ask{
+		User: s.user, Request: r, Version: s.version, Outer: s.from.Addr(), From: s.from, Conn: s.socket,
+		Hears: s.proven || s.socket == nil, Merged: r.Merged,
+	}
 	if !a.Outer.Is4() {
 		return a, &tsp.Error{Code: tsp.BadIPv4}
 	}

@@ -25,8 +25,12 @@ type Config struct {
 
 	// Request is what to ask for: Type, Proxy, Keepalive and Router. The type defaults
 	// to tsp.V6AnyV4; tsp.V4V6 is not supported. Client is the outer address to
-	// announce, by default the one that the broker is spoken to from. Action is ignored.
-	Request   tsp.Request
+	// announce, by default the one that the broker is spoken to from. Action and Merged are
+	// ignored.
+	Request tsp.Request
+	// Merged: this host takes merged TCP, as tsp.Request.Merged has it. Only a broker that
+	// knows of it is told, and not for another host's tunnel (Request.Proxy).
+	Merged    bool
 	Transport Transport
 	// Kind chooses the type to ask for at the beginning of each attempt; it is given
 	// Request.Type, and runs where Observe does. Default: that type.
@@ -178,6 +182,7 @@ type Lease struct {
 	Local   netip.Addr     // where the broker was spoken to from
 	Version tsp.Version
 	Offers  []tsp.Type // the types of tunnels that the broker says it makes
+	Merged  bool       // the broker takes merged TCP, whatever type this tunnel is of
 
 	Transport Transport // UDP or TCP
 	Method    string    // the mechanism used, as package sasl names it
@@ -261,15 +266,16 @@ func (c *Config) checkWants() error {
 
 // checkRequest asks for the tunnel from an address that any request may come from.
 func (c *Config) checkRequest() error {
-	r := c.request(netip.MustParseAddr("192.0.2.1"))
+	r := c.request(netip.MustParseAddr("192.0.2.1"), tsp.Capability{})
 	_, err := r.Message()
 	return err
 }
 
-// request is the create command of a client at an address.
-func (c *Config) request(local netip.Addr) tsp.Request {
+// request is the create command of a client at an address, to a broker with an offer.
+func (c *Config) request(local netip.Addr, offer tsp.Capability) tsp.Request {
 	r := c.Request
 	r.Action = tsp.ActionCreate
+	r.Merged = c.Merged && offer.Merged && !r.Proxy
 	if !r.Client.IsValid() {
 		r.Client = local
 	}

@@ -47,11 +47,12 @@ func (a *attempt) negotiate(ctx context.Context, l *link) (*Lease, error) {
 	lease := &Lease{
 		Server: l.server, Broker: l.at, Local: l.local, Version: l.version,
 		Transport: l.over, Conn: l.conn, Offers: l.offer.Tunnels,
+		Merged: l.offer.Merged,
 	}
 	if err := a.authenticate(ctx, l, lease); err != nil {
 		return nil, l.fail(Authenticate, err)
 	}
-	r := a.cfg.request(l.local)
+	r := a.cfg.request(l.local, l.offer)
 	if !l.offer.Offers(r.Type) {
 		return nil, l.fail(Offer, fmt.Errorf("tunnels of type %s are not offered, but %q", r.Type, l.offer.Tunnels))
 	}
