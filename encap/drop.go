@@ -102,7 +102,7 @@ const (
 	// not say where each ends, so that it cannot be split again; by the engine.
 	DropMergedUDP
 	// DropWireOverflow: lost by the kernel because the socket's receive buffer
-	// was full; told to wire by SO_RXQ_OVFL.
+	// was full; read by wire from SO_MEMINFO.
 	DropWireOverflow
 
 	// What the TUN brought and does not reach the wire.

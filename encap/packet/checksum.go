@@ -61,5 +61,10 @@ func Fold(sum uint64) uint16 {
 // Section 8.1). addrs is the 32 bytes of source and destination as they stand
 // in the header; length counts the transport header and all that follows it.
 func PseudoHeader(addrs []byte, proto uint8, length int) uint64 {
-	return AddWord(AddWord(AddBytes(0, addrs[:32]), uint32(length)), uint32(proto))
+	a := (*[32]byte)(addrs)
+	sum, carry := bits.Add64(binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:]), 0)
+	sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(a[16:]), carry)
+	sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(a[24:]), carry)
+	sum, carry = bits.Add64(sum, uint64(uint32(length))+uint64(proto), carry)
+	return sum + carry // cannot overflow: the carry came out of an addition
 }

@@ -72,9 +72,6 @@ func (c *Conn) openSocket(proto, flags int) (int, error) {
 // one of them still works.
 func (c *Conn) setReceiveOptions() {
 	growBuffer(c.fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, c.cfg.ReceiveBuffer)
-	if err := unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
-		c.log.Debug("queue overflow will not be counted", "err", err)
-	}
 	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_IP, unix.IP_RECVFRAGSIZE, 1); err != nil {
 		c.log.Debug("reassembled packets will not be told apart", "err", err)
 	}
@@ -109,6 +106,12 @@ func bindError(local netip.Addr, err error) error {
 	return fmt.Errorf("bind raw socket to %v: %w", local, err)
 }
 
+func (c *Conn) countDrops() {
+	if c.portable == nil {
+		c.counters.askDropsInside(c.gate, c.fd)
+	}
+}
+
 func (c *Conn) close() error {
 	if c.portable != nil {
 		return c.portable.Close()
@@ -116,6 +119,7 @@ func (c *Conn) close() error {
 	return c.gate.Close(func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		c.counters.askDrops(c.fd)
 		err := unix.Close(c.fd)
 		for _, fd := range c.writers {
 			err = errors.Join(err, unix.Close(fd))

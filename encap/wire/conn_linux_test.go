@@ -215,8 +215,8 @@ func TestTwoConnections(t *testing.T) {
 	}
 }
 
-// TestOverflowIsCounted: what the kernel dropped because nobody read is known as
-// soon as the next packet comes.
+// TestOverflowIsCounted: what the kernel dropped because nobody read is known, and stays
+// so after Close.
 func TestOverflowIsCounted(t *testing.T) {
 	top := pair(t)
 	a := listen(t, top.A, Config{Local: top.AddrA, ReceiveBuffer: 8192})
@@ -244,6 +244,10 @@ func TestOverflowIsCounted(t *testing.T) {
 	}
 	if s := a.Stats(); got == flood || s.Overflow != uint64(flood-got) {
 		t.Errorf("%d of %d packets arrived, %d counted as lost", got, flood, s.Overflow)
+	}
+	a.Close()
+	if s := a.Stats(); s.Overflow != uint64(flood-got) {
+		t.Errorf("after Close %d packets are counted as lost, want %d", s.Overflow, flood-got)
 	}
 }
 

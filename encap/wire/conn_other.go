@@ -14,4 +14,5 @@ func (c *Conn) listen() (err error) {
 }
 
 func (c *Conn) newWriter() (Writer, error) { return c.portable.writer(), nil }
+func (c *Conn) countDrops()                {}
 func (c *Conn) close() error               { return c.portable.Close() }

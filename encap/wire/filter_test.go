@@ -19,9 +19,9 @@ var (
 
 // newVM returns the filter for a machine without SKF_NET_OFF: it is run on packets
 // that start with their network header.
-func newVM(t *testing.T, linkMTU int) *bpf.VM {
+func newVM(t *testing.T, s suspects) *bpf.VM {
 	t.Helper()
-	raw, err := suspiciousFilter(linkMTU)
+	raw, err := s.filter()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,57 @@ func TestSuspiciousFilter(t *testing.T) {
 		{"nothing", nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			n, err := newVM(t, 1500).Run(c.pkt)
+			n, err := newVM(t, suspects{linkMTU: 1500}).Run(c.pkt)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (n > 0) != c.want || n != 0 && n != snapLen {
+				t.Errorf("the filter keeps %d bytes, accepted should be %t", n, c.want)
+			}
+		})
+	}
+}
+
+// TestSuspiciousFilterUDP: of IPv6 in UDP to one port, and only where the datagram is one
+// inner packet.
+func TestSuspiciousFilterUDP(t *testing.T) {
+	const linkMTU = 1500
+	set := func(b []byte, at int, v ...byte) []byte { copy(b[at:], v); return b }
+	outer := func(inner ...[]byte) []byte {
+		b := packettest.Outer(outer2, outer1, 7, slices.Concat(append([][]byte{make([]byte, 8)}, inner...)...))
+		n := len(b) - 20
+		return set(b, 9, 17, b[10], b[11], b[12], b[13], b[14], b[15], b[16], b[17], b[18], b[19],
+			0x20, 0x21, 0x0e, 0x45, byte(n>>8), byte(n), 0, 0)
+	}
+	for _, c := range []struct {
+		name string
+		pkt  []byte
+		want bool
+	}{
+		{"TCP", outer(tcp(100)), false},
+		{"UDP", outer(udp(100)), false},
+		{"TCP, undone", outer(partial(tcp(100))), true},
+		{"UDP, undone", outer(partial(udp(100))), true},
+		{"UDP, empty, undone", outer(partial(udp(0))), true},
+		{"TCP, wrong checksum", outer(wrong(tcp(100))), false},
+		{"TCP of the link MTU", outer(tcp(linkMTU - 88)), false},
+		{"TCP a byte over it", outer(tcp(linkMTU - 87)), true},
+		{"TCP, merged", outer(partial(tcp(60_000))), true},
+		{"TCP, merged, with a byte behind it", outer(partial(tcp(60_000)), []byte{0}), false},
+		{"datagrams in one piece", outer(tcp(1000), tcp(1000), tcp(1000), tcp(9)), false},
+		{"datagrams in one piece, undone", outer(partial(tcp(1000)), partial(tcp(1000))), false},
+		{"less than it says", outer(partial(tcp(100))[:150]), false},
+		{"undone behind an extension header", outer(behindOptions(partial(tcp(100)))), true},
+		{"ICMPv6", outer(packettest.ICMPv6(inner6.Addr(), inner7.Addr(), 128, 0, make([]byte, 30))), false},
+		{"another port", set(outer(partial(tcp(60_000))), 23, 0x46), false},
+		{"another protocol", set(outer(partial(tcp(60_000))), 9, 6), false},
+		{"IPv4 options", set(outer(partial(tcp(60_000))), 0, 0x46), false},
+		{"protocol 41", packettest.Outer(outer2, outer1, 7, partial(tcp(100))), false},
+		{"control", outer(set(make([]byte, 2000), 0, 0xf0)), false},
+		{"nothing inside", outer(), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n, err := newVM(t, suspects{linkMTU: linkMTU, port: 3653}).Run(c.pkt)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +142,7 @@ func TestSuspiciousFilter(t *testing.T) {
 // TestSuspiciousFilterFolds: carries of the pseudo-header sum in every shape.
 func TestSuspiciousFilterFolds(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	vm := newVM(t, 65535)
+	vm := newVM(t, suspects{linkMTU: 65535})
 	for i := range 20_000 {
 		b := []byte(tcp(r.IntN(64)))
 		if i%2 == 1 {

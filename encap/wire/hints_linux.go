@@ -2,18 +2,23 @@ package wire
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"sixin4/encap"
+	"sixin4/encap/packet"
 )
 
 // hints asks a packet socket what the kernel knows about packets that the raw
-// socket delivers: whether they were merged and at what length. It sees only
-// packets that the filter finds suspicious, and keeps their headers only. The
-// packets themselves still come through the raw socket, so that they have passed
+// socket, or a UDP socket, delivers: whether they were merged and at what length. It
+// sees only packets that the filter finds suspicious, and keeps their headers only. The
+// packets themselves still come through the other socket, so that they have passed
 // the host's firewall and routing.
 //
 // The socket is bound, and so begins to receive, for the first suspicious packet:
@@ -21,6 +26,8 @@ import (
 // made with the connection, because it belongs to the network namespace of the
 // thread that makes it.
 type hints struct {
+	suspects
+	log    *slog.Logger
 	fd     int   // -1: there is none
 	err    error // why there is none
 	bound  bool
@@ -45,19 +52,24 @@ const (
 )
 
 // hintKey is what two copies of a packet have in common and two packets do not:
-// the outer length and identification, and the inner headers.
+// the outer length and source, the identification or, in UDP, where that is not told,
+// the source port; and the inner headers.
 type hintKey struct {
-	outer [4]byte // total length, identification
+	outer [8]byte
 	inner [56]byte
 }
 
-func (k *hintKey) set(ip []byte) bool {
-	if len(ip) < innerOff+48 { // IPv6 and UDP headers: an empty datagram
+func (k *hintKey) set(ip []byte, headers int) bool {
+	if len(ip) < headers+48 { // IPv6 and UDP headers: an empty datagram
 		return false
 	}
 	*k = hintKey{}
 	copy(k.outer[:], ip[2:6])
-	copy(k.inner[:], ip[innerOff:])
+	if headers == UDPHeaderLen {
+		copy(k.outer[2:], ip[20:22])
+	}
+	copy(k.outer[4:], ip[12:16])
+	copy(k.inner[:], ip[headers:])
 	return true
 }
 
@@ -67,19 +79,39 @@ type ringEntry struct {
 	hint hint
 }
 
+// inspect sets what is special about the inner packet p, which MarkSum has seen. Its
+// outer headers are the n bytes before it. It reports whether p was merged.
+func (h *hints) inspect(p *packet.Packet, n int, reassembled bool) (merged bool) {
+	longest := h.linkMTU - n
+	if p.Len() <= longest && (p.Sum != packet.SumPartial || encap.VerifySum(p)) {
+		// One full checksum in 65536 looks like a partial one; Decap may mark it
+		// again, which does no harm.
+		p.Sum = packet.SumFull
+		return false
+	}
+	f := facts{longest: longest, reassembled: reassembled}
+	if n == h.headers() && !reassembled { // the kernel merges no others, and has no hint for them
+		f.hint = h.find(p.Buf[p.Off-n:])
+		// In UDP nothing but TCP is merged (docs/6in4.md), and where the host translates
+		// our port the hint is missed: what is short is one packet then.
+		f.asked = h.complete && h.port == 0
+	}
+	return settle(p, f)
+}
+
 // find returns the hint for the IPv4 packet ip, or nil.
-func (h *hints) find(c *Conn, ip []byte) *hint {
+func (h *hints) find(ip []byte) *hint {
 	var k hintKey
-	if ip[0] != 0x45 || !k.set(ip) {
+	if ip[0] != 0x45 || !k.set(ip, h.headers()) {
 		return nil
 	}
-	if !h.bound && !h.bind(c) {
+	if !h.bound && !h.bind() {
 		return nil
 	}
 	// Hints stand in their queue in about the order of the packets in theirs, so
 	// that no more is taken from it than is needed: the ring is shorter.
 	for {
-		if e := h.lookup(&k); e != nil || !h.fetch(c) {
+		if e := h.lookup(&k); e != nil || !h.fetch() {
 			return e
 		}
 	}
@@ -107,20 +139,20 @@ func (h *hints) open() {
 }
 
 // bind starts asking. It reports whether that worked, and tries only once.
-func (h *hints) bind(c *Conn) bool {
+func (h *hints) bind() bool {
 	if h.failed {
 		return false
 	}
 	err := h.err
 	if err == nil {
-		err = bindHintSocket(h.fd, c.cfg.LinkMTU)
+		err = bindHintSocket(h.fd, h.suspects)
 	}
 	if err != nil {
 		h.failed = true
-		c.log.Warn("cannot ask the kernel about merged packets; merged UDP will be lost (ethtool -K INTERFACE rx-udp-gro-forwarding off)", "err", err)
+		h.tellFailure(err)
 		return false
 	}
-	c.log.Debug("packets arrive merged or with partial checksums; asking the kernel about them")
+	h.log.Debug("packets arrive merged or with partial checksums; asking the kernel about them")
 	h.bound = true
 	for i := range h.msgs {
 		h.iovs[i] = unix.Iovec{Base: &h.buf[i][0], Len: hintSize}
@@ -128,6 +160,15 @@ func (h *hints) bind(c *Conn) bool {
 		m.Iov, m.Iovlen, m.Control = &h.iovs[i], 1, &h.ctl[i][0]
 	}
 	return true
+}
+
+// tellFailure logs that nobody can be asked. In UDP nothing is lost by that.
+func (h *hints) tellFailure(err error) {
+	level, cost := slog.LevelWarn, "merged UDP will be lost (ethtool -K INTERFACE rx-udp-gro-forwarding off)"
+	if h.port != 0 {
+		level, cost = slog.LevelDebug, "merged TCP is taken as cut for links of 1280 bytes"
+	}
+	h.log.Log(context.Background(), level, "cannot ask the kernel about merged packets; "+cost, "err", err)
 }
 
 func (h *hints) close() {
@@ -139,10 +180,10 @@ func (h *hints) close() {
 
 // bindHintSocket makes fd receive what the filter accepts on all interfaces. It is
 // bound to all protocols, for these sockets get a packet before the IPv4 stack
-// does, and thus before our raw socket: a hint is there when its packet is. Those
+// does, and thus before our other socket: a hint is there when its packet is. Those
 // bound to IPv4 alone get it after the stack (seen on Linux 6.18).
-func bindHintSocket(fd, linkMTU int) error {
-	filter, err := suspiciousFilter(linkMTU)
+func bindHintSocket(fd int, s suspects) error {
+	filter, err := s.filter()
 	if err != nil {
 		return fmt.Errorf("hint filter: %w", err)
 	}
@@ -167,7 +208,7 @@ func bindHintSocket(fd, linkMTU int) error {
 
 // fetch puts waiting hints into the ring, over the oldest ones. It reports whether
 // there were any.
-func (h *hints) fetch(c *Conn) bool {
+func (h *hints) fetch() bool {
 	for i := range h.msgs {
 		h.msgs[i].hdr.Controllen = controlSize
 	}
@@ -184,7 +225,7 @@ func (h *hints) fetch(c *Conn) bool {
 			return false
 		case unix.EINVAL: // one packet that virtio headers cannot describe; it is gone
 		default:
-			c.log.Debug("hint socket", "err", errno)
+			h.log.Debug("hint socket", "err", errno)
 			return false
 		}
 	}
@@ -199,7 +240,7 @@ func (h *hints) remember(i int) {
 		return
 	}
 	e := &h.ring[h.next]
-	if !e.key.set(b[vnetLen+off:]) {
+	if !e.key.set(b[vnetLen+off:], h.headers()) {
 		return
 	}
 	e.used = true

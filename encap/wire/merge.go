@@ -23,6 +23,10 @@ import (
 // without knowing where, and is refused. A checksum that is neither right nor left
 // undone is never replaced on suspicion: it may be a damaged packet from a link
 // with a larger MTU, so it is left for the receiver to find wrong.
+//
+// Inside UDP nothing is merged on the way, so that only datagrams that came alone, with a
+// checksum left undone, are looked at twice. The kernel of a peer on this machine, which
+// carries the tunnel itself, sends such ones: merged TCP, and single packets.
 
 // gsoKind is how the kernel would segment a packet (VIRTIO_NET_HDR_GSO_*).
 type gsoKind uint8
@@ -42,7 +46,7 @@ type hint struct {
 
 // facts is what is known about a packet that has to be looked at twice.
 type facts struct {
-	linkMTU     int
+	longest     int   // inner packet that the link carries, in bytes
 	hint        *hint // nil when there is none
 	asked       bool  // a hint would be there if the packet had been merged
 	reassembled bool
@@ -61,10 +65,10 @@ func settle(p *packet.Packet, f facts) bool {
 	if f.hint != nil {
 		return settleByHint(p, *f.hint)
 	}
-	long := p.Len() > f.linkMTU-encap.HeaderLen
+	long := p.Len() > f.longest
 	partial := p.Sum == packet.SumPartial
 	switch {
-	case f.reassembled, long && !partial && encap.VerifySum(p):
+	case f.reassembled, proto == protoUDP && long && encap.VerifySum(p):
 		return false // one packet, as its sender made it
 	case proto == protoUDP:
 		if long || f.asked {

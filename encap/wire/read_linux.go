@@ -20,17 +20,16 @@ type mmsghdr struct {
 
 // mmsgReader receives many packets a system call.
 type mmsgReader struct {
-	c        *Conn
-	front    [BatchSize][]byte // headroom and the first frontSize bytes
-	rest     [BatchSize][]byte // what a merged packet has beyond
-	msgs     [BatchSize]mmsghdr
-	iovs     [BatchSize][2]unix.Iovec
-	control  [BatchSize][controlSize]byte
-	overflow uint32 // the kernel's counter when we last saw it
-	hints    hints
+	c       *Conn
+	front   [BatchSize][]byte // headroom and the first frontSize bytes
+	rest    [BatchSize][]byte // what a merged packet has beyond
+	msgs    [BatchSize]mmsghdr
+	iovs    [BatchSize][2]unix.Iovec
+	control [BatchSize][controlSize]byte
+	hints   hints
 }
 
-// controlSize holds the control messages of SO_RXQ_OVFL and IP_RECVFRAGSIZE.
+// controlSize holds the control message of IP_RECVFRAGSIZE, or PACKET_AUXDATA.
 const controlSize = 64
 
 // frontSize holds every packet of an ordinary link. The fronts lie side by side,
@@ -40,7 +39,7 @@ const controlSize = 64
 const frontSize = 2048
 
 func newMmsgReader(c *Conn) *mmsgReader {
-	r := &mmsgReader{c: c}
+	r := &mmsgReader{c: c, hints: hints{suspects: suspects{linkMTU: c.cfg.LinkMTU}, log: c.log}}
 	r.hints.open()
 	const stride = packet.Headroom + frontSize
 	fronts := make([]byte, BatchSize*stride)
@@ -110,12 +109,7 @@ func (r *mmsgReader) controls(i int) (reassembled bool) {
 	b := r.control[i][:r.msgs[i].hdr.Controllen]
 	for len(b) >= unix.SizeofCmsghdr+4 {
 		h := (*unix.Cmsghdr)(unsafe.Pointer(&b[0]))
-		value := *(*uint32)(unsafe.Pointer(&b[unix.CmsgLen(0)]))
-		switch {
-		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL:
-			r.c.counters.overflow.Add(uint64(value - r.overflow))
-			r.overflow = value
-		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_RECVFRAGSIZE:
+		if h.Level == unix.IPPROTO_IP && h.Type == unix.IP_RECVFRAGSIZE {
 			reassembled = true
 			r.c.counters.reassembled.Add(1)
 		}
@@ -138,22 +132,10 @@ func (r *mmsgReader) inspect(p *packet.Packet, reassembled bool) {
 		return
 	}
 	encap.MarkSum(p)
-	long := p.Len() > r.c.cfg.LinkMTU-n
-	if !long && (p.Sum != packet.SumPartial || encap.VerifySum(p)) {
-		// One full checksum in 65536 looks like a partial one; Decap may mark it
-		// again, which does no harm.
-		p.Sum = packet.SumFull
-		return
-	}
-	if long {
+	if p.Len() > r.c.cfg.LinkMTU-n {
 		r.c.counters.longer.Add(1)
 	}
-	f := facts{linkMTU: r.c.cfg.LinkMTU, reassembled: reassembled}
-	if n == encap.HeaderLen && !reassembled { // the kernel merges no others, and has no hint for them
-		f.hint = r.hints.find(r.c, p.Buf[p.Off-n:])
-		f.asked = r.hints.complete
-	}
-	if settle(p, f) {
+	if r.hints.inspect(p, n, reassembled) {
 		r.c.counters.merged.Add(1)
 	}
 }

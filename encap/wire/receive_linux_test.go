@@ -203,7 +203,7 @@ func TestInspectLeavesStrangers(t *testing.T) {
 			t.Errorf("%s: %d bytes became %d at %d, segments of %d, %v", name, len(raw), p.Len(), p.Off, p.Seg, p.Err)
 		}
 	}
-	if s := r.c.Stats(); s != (Stats{}) {
+	if s := r.c.counters.stats(); s != (Stats{}) {
 		t.Errorf("counted %+v", s)
 	}
 }

@@ -46,6 +46,22 @@ func behindOptions(b []byte) []byte {
 	return b
 }
 
+// looksPartial is UDP whose right checksum is the sum of the pseudo-header by chance.
+func looksPartial(n int) []byte {
+	b := partial(udp(n))
+	sum := uint32(0)
+	for i := 40; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	sum += uint32(binary.BigEndian.Uint16(b[46:])) // what the pseudo-header adds
+	sum += uint32(binary.BigEndian.Uint16(b[48:])) ^ 0xffff
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	binary.BigEndian.PutUint16(b[48:], ^uint16(sum))
+	return b
+}
+
 func newPacket(b []byte) *packet.Packet {
 	p := new(packet.Packet)
 	p.Set(append(make([]byte, packet.Headroom), b...), packet.Headroom, nil)
@@ -84,6 +100,7 @@ func TestSettle(t *testing.T) {
 		{"UDP under the link MTU, undone, kernel says nothing", partial(udp(900)), facts{asked: true}, false, 0, true, packet.ErrSegmentUnknown},
 		{"long TCP, checksum right", tcp(5000), facts{}, false, 0, false, nil},
 		{"long UDP, checksum right", udp(5000), facts{}, false, 0, false, nil},
+		{"long UDP, checksum right, that looks undone", looksPartial(5000), facts{}, false, 0, true, nil},
 		{"reassembled TCP", tcp(5000), facts{reassembled: true}, false, 0, false, nil},
 		{"reassembled UDP", udp(5000), facts{reassembled: true}, false, 0, false, nil},
 		{"reassembled, checksum wrong", wrong(tcp(5000)), facts{reassembled: true}, false, 0, false, nil},
@@ -93,7 +110,7 @@ func TestSettle(t *testing.T) {
 		{"ICMPv6", packettest.ICMPv6(inner6.Addr(), inner7.Addr(), 128, 0, make([]byte, 3000)), facts{}, false, 0, false, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.facts.linkMTU = 1500
+			c.facts.longest = 1480
 			p := newPacket(slices.Clone(c.inner))
 			encap.MarkSum(p)
 			if got := settle(p, c.facts); got != c.merged {

@@ -58,6 +58,11 @@ const UDPHeaderLen = encap.HeaderLen + 8
 // Packets to one peer that are equally long are handed to the kernel in one piece
 // (UDP_SEGMENT), and come from it so (UDP_GRO). It cuts bytes: each packet in it has
 // headers of its own, and is one datagram on the way.
+//
+// A peer whose kernel carries its tunnel may hand over TCP that is never cut, and
+// checksums left undone, as long as both are on one machine: then Seg and Sum of a packet
+// say so, as with a raw socket. The length of the parts is the kernel's word where it may
+// be asked, which takes CAP_NET_RAW, and else what every link carries.
 type UDP struct {
 	cfg       UDPConfig
 	log       *slog.Logger
@@ -160,7 +165,10 @@ func (u *UDP) SetDF(on bool) error { return u.setDF(on) }
 func (u *UDP) PathMTU(to netip.AddrPort) (encap.WireMTU, error) { return u.pathMTU(to) }
 
 // Stats returns the counters that all wires have.
-func (u *UDP) Stats() Stats { return u.count.stats() }
+func (u *UDP) Stats() Stats {
+	u.countDrops()
+	return u.count.stats()
+}
 
 // UDPStats returns all counters.
 func (u *UDP) UDPStats() UDPStats {

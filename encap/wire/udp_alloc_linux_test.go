@@ -45,3 +45,45 @@ func TestUDPNoAllocations(t *testing.T) {
 		}
 	}
 }
+
+// TestUDPInspectNoAllocations: nor does a checksum that was left undone, of which the
+// kernel is asked, nor TCP in one piece.
+func TestUDPInspectNoAllocations(t *testing.T) {
+	p := newUDPPair(t, UDPConfig{Unsegmented: true}, UDPConfig{})
+	w, err := p.client.NewWriter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packets [][]byte
+	for i := range 32 {
+		packets = append(packets, p.up(0, partial(tcp(1000+i))))
+	}
+	out, in := batchOf(packets...), packet.NewBatch(BatchSize)
+	allocs := testing.AllocsPerRun(50, func() {
+		if _, err := w.Write(out); err != nil {
+			t.Fatal(err)
+		}
+		for got := 0; got < len(packets); got += in.Len() {
+			if err := p.server.Reader().Read(in); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	if allocs != 0 || !p.server.reader.hints.bound || in.Packets[0].Sum != packet.SumPartial {
+		t.Errorf("%v allocations for %d undone checksums", allocs, len(packets))
+	}
+
+	merged := partial(tcp(60_000))
+	_, r := scripted(t, UDPConfig{}, merged)
+	r.know(t, merged, hint{kind: gsoTCP6, size: 1400})
+	known := r.hints.ring[0]
+	allocs = testing.AllocsPerRun(50, func() {
+		r.hints.ring[0] = known
+		if err := r.Read(in); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs != 0 || in.Packets[0].Seg != 1400 {
+		t.Errorf("%v allocations for TCP in one piece", allocs)
+	}
+}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"sixin4/encap"
 	"sixin4/encap/packet"
 	"sixin4/encap/packettest"
 	"sixin4/tun/nstest"
@@ -233,4 +235,47 @@ func attachProgram(fd, option int, program []bpf.RawInstruction) error {
 	}
 	prog := unix.SockFprog{Len: uint16(len(filters)), Filter: &filters[0]}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, option, &prog)
+}
+
+// BenchmarkUDPReader: what a datagram costs Read itself, without the kernel, and Decap, which
+// reads the same bytes. An op is a packet. What came alone is looked at, what was cut is not.
+//
+//	go test -run '^$' -bench UDPReader -count 5 ./encap/wire
+func BenchmarkUDPReader(b *testing.B) {
+	for name, inner := range map[string][]byte{
+		"TCP": tcp(1340), "UDP": udp(1352), "ICMPv6": packettest.ICMPv6(inner6.Addr(), inner7.Addr(), 128, 0, make([]byte, 1352)),
+	} {
+		b.Run("alone/"+name, func(b *testing.B) { benchReader(b, BatchSize, inner, 0) })
+	}
+	b.Run("cut/TCP", func(b *testing.B) { benchReader(b, 2, bytes.Repeat(tcp(1340), 46), 1400) })
+	b.Run("merged/TCP", func(b *testing.B) { benchReader(b, 4, partial(tcp(60_000)), 0) })
+}
+
+// benchReader has n messages come at a time, of datagrams of seg bytes if that is not 0.
+func benchReader(b *testing.B, n int, data []byte, seg uint32) {
+	_, r := scripted(b, UDPConfig{})
+	for i := range n {
+		deliver(&r.msgs[i], data)
+	}
+	r.recv = func(_ int, msgs []mmsghdr) (int, unix.Errno) {
+		for i := range n {
+			if msgs[i].hdr.Controllen = 0; seg > 0 {
+				note(&msgs[i], unix.IPPROTO_UDP, unix.UDP_GRO, seg)
+			}
+		}
+		return n, 0
+	}
+	in := packet.NewBatch(BatchSize)
+	b.ReportAllocs()
+	for left := 0; b.Loop(); left-- {
+		if left == 0 {
+			if err := r.Read(in); err != nil {
+				b.Fatal(err)
+			}
+			left = in.Len()
+		}
+		if _, _, d := encap.DecapUDP(&in.Packets[left-1]); d != encap.Forward {
+			b.Fatal(d)
+		}
+	}
 }

@@ -10,8 +10,7 @@ import (
 	"sixin4/encap/packet"
 )
 
-// TestUDPOverflow: what the kernel dropped because nobody read is known as soon as the
-// next packet comes.
+// TestUDPOverflow: what the kernel dropped because nobody read is known.
 func TestUDPOverflow(t *testing.T) {
 	p := newUDPPair(t, UDPConfig{Unsegmented: true}, UDPConfig{ReceiveBuffer: 8192, Unsegmented: true})
 	const flood = 500

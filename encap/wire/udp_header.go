@@ -30,7 +30,9 @@ func newUDPHeader(src, dst endpoint, tos uint8) (h udpHeader) {
 	copy(b[16:], dst.addr[:])
 	binary.BigEndian.PutUint16(b[20:], src.port)
 	binary.BigEndian.PutUint16(b[22:], dst.port)
-	h.sum = uint32(packet.Fold(packet.AddBytes(0, b[:encap.HeaderLen])))
+	// A few words of 16 bits, so that no carry is lost; put adds the length.
+	s, d := binary.BigEndian.Uint32(b[12:]), binary.BigEndian.Uint32(b[16:])
+	h.sum = 0x4500 + uint32(tos) + encap.DefaultTTL<<8 + protoUDP + s>>16 + s&0xffff + d>>16 + d&0xffff
 	return h
 }
 

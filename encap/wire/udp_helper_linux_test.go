@@ -153,5 +153,10 @@ func (l *logBook) Write(b []byte) (int, error) {
 
 func (l *logBook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
+// debugLogger is logger for all that is told.
+func (l *logBook) debugLogger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 // bytesAt is the n bytes at b.
 func bytesAt(b *byte, n int) []byte { return unsafe.Slice(b, n) }

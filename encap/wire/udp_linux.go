@@ -74,14 +74,20 @@ func duplicate(conn *net.UDPConn) (fd int, err error) {
 }
 
 func (u *UDP) release() error {
+	u.count.askDrops(u.fd)
 	err := unix.Close(u.fd)
 	if u.asker >= 0 {
 		err = errors.Join(err, unix.Close(u.asker))
+	}
+	if u.reader != nil {
+		u.reader.hints.close()
 	}
 	return err
 }
 
 func (u *UDP) close() error { return u.gate.Close(u.release) }
+
+func (u *UDP) countDrops() { u.count.askDropsInside(u.gate, u.fd) }
 
 // setOptions makes the socket what a wire needs. What makes it only faster, or is only
 // counted, a system may refuse.
@@ -122,9 +128,6 @@ func bit(b bool) int {
 func (u *UDP) setReceiveOptions() {
 	growBuffer(u.fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, u.cfg.ReceiveBuffer)
 	growBuffer(u.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, 1<<20)
-	if err := unix.SetsockoptInt(u.fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1); err != nil {
-		u.log.Debug("queue overflow will not be counted", "err", err)
-	}
 	if err := unix.SetsockoptInt(u.fd, unix.IPPROTO_IP, unix.IP_RECVFRAGSIZE, 1); err != nil {
 		u.log.Debug("reassembled packets will not be told apart", "err", err)
 	}

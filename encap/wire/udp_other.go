@@ -12,6 +12,7 @@ import (
 type udpSocket struct{}
 
 func (u *UDP) open() error                                   { return errors.ErrUnsupported }
+func (u *UDP) countDrops()                                   {}
 func (u *UDP) close() error                                  { return nil }
 func (u *UDP) theReader() Reader                             { return nil }
 func (u *UDP) newWriter() (Writer, error)                    { return nil, errors.ErrUnsupported }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sixin4/encap"
 	"sixin4/encap/packet"
 )
 
@@ -17,18 +18,19 @@ import (
 //
 // A merged one is cut by views: each packet in it has its headers copied to a head of
 // its own, for outer headers are put in front, and its data stays where it is. A
-// datagram that came alone is a packet where it lies.
+// datagram that came alone is a packet where it lies. That one may be TCP that was
+// never cut, or have its checksum left undone: see inspect.
 type udpReader struct {
-	u        *UDP
-	recv     func(fd int, msgs []mmsghdr) (int, unix.Errno) // recvmmsg, or a test's
-	msgs     [BatchSize]mmsghdr
-	iovs     [BatchSize][2]unix.Iovec
-	names    [BatchSize]unix.RawSockaddrInet4
-	control  [BatchSize][udpControlSize]byte
-	front    [BatchSize][]byte // headroom and the first udpFront bytes
-	whole    [BatchSize][]byte // what is beyond, with space for the front before it
-	heads    []byte            // udpHeadRoom bytes for each packet of a batch
-	overflow uint32            // the kernel's counter when we last saw it
+	u       *UDP
+	recv    func(fd int, msgs []mmsghdr) (int, unix.Errno) // recvmmsg, or a test's
+	msgs    [BatchSize]mmsghdr
+	iovs    [BatchSize][2]unix.Iovec
+	names   [BatchSize]unix.RawSockaddrInet4
+	control [BatchSize][udpControlSize]byte
+	front   [BatchSize][]byte // headroom and the first udpFront bytes
+	whole   [BatchSize][]byte // what is beyond, with space for the front before it
+	heads   []byte            // udpHeadRoom bytes for each packet of a batch
+	hints   hints
 
 	next, end int // messages that were received and not handed out yet
 	now       message
@@ -39,9 +41,12 @@ type message struct {
 	open   bool
 	data   []byte // what is left of it
 	seg    int    // length of each datagram in it, of which the last may be shorter
+	alone  bool   // it is one datagram
 	slot   int
 	header udpHeader
 	from   netip.AddrPort
+
+	reassembled bool
 }
 
 const (
@@ -52,6 +57,8 @@ const (
 
 func newUDPReader(u *UDP) *udpReader {
 	r := &udpReader{u: u, recv: recvmmsg}
+	r.hints.suspects, r.hints.log = suspects{linkMTU: u.cfg.LinkMTU, port: u.local.Port()}, u.log
+	r.hints.open()
 	fronts := make([]byte, BatchSize*udpHeadRoom)
 	for i := range r.msgs {
 		r.front[i] = fronts[i*udpHeadRoom : (i+1)*udpHeadRoom : (i+1)*udpHeadRoom]
@@ -123,7 +130,7 @@ func (r *udpReader) open(i int) {
 	size, from := int(r.msgs[i].n), &r.names[i]
 	c := r.controls(i)
 	m := &r.now
-	m.open, m.slot, m.seg = true, i, size
+	m.open, m.slot, m.seg, m.alone, m.reassembled = true, i, size, true, c.reassembled
 	m.data = r.front[i][packet.Headroom : packet.Headroom+min(size, udpFront)]
 	if size > udpFront {
 		copy(r.whole[i], m.data)
@@ -136,7 +143,7 @@ func (r *udpReader) open(i int) {
 		r.u.count.junk.Add(1)
 	}
 	if c.seg > 0 && c.seg < size {
-		m.seg = c.seg
+		m.seg, m.alone = c.seg, false
 		r.u.count.merged.Add(1)
 	}
 	if size > r.u.cfg.LinkMTU-UDPHeaderLen {
@@ -149,15 +156,33 @@ func (r *udpReader) packet(b *packet.Batch, d []byte) {
 	const off = packet.Headroom - UDPHeaderLen
 	m, i := &r.now, b.Len()
 	p := b.Next()
-	buf := r.front[m.slot]
-	if &d[0] == &buf[packet.Headroom] && len(m.data) == 0 { // alone, and all in one place
-		p.Set(buf[:packet.Headroom+len(d)], off, nil)
-	} else {
-		buf = r.heads[i*udpHeadRoom : (i+1)*udpHeadRoom]
-		n := copy(buf[packet.Headroom:], d[:headLen(d)])
+	if m.alone {
+		buf, n := r.front[m.slot], min(len(d), udpFront)
 		p.Set(buf[:packet.Headroom+n], off, d[n:])
+		m.header.put(buf[off:packet.Headroom], len(d))
+		r.inspect(p, m.reassembled)
+		return
 	}
+	buf := r.heads[i*udpHeadRoom : (i+1)*udpHeadRoom]
+	n := copy(buf[packet.Headroom:], d[:headLen(d)])
+	p.Set(buf[:packet.Headroom+n], off, d[n:])
 	m.header.put(buf[off:packet.Headroom], len(d))
+}
+
+// inspect finds out whether p, a datagram that came alone, has a checksum left undone,
+// as what the kernel of a peer on this machine carries, and whether it is merged. No
+// other packet is: nobody on the way merges what is inside UDP, and the kernel cuts and
+// merges only datagrams with a UDP checksum, which those have not.
+func (r *udpReader) inspect(p *packet.Packet, reassembled bool) {
+	p.Pull(UDPHeaderLen)
+	inner := encap.IPv6(p.Head())
+	if len(inner) >= encap.IPv6HeaderLen && encap.IPv6HeaderLen+inner.PayloadLen() == p.Len() {
+		encap.MarkSum(p)
+		if p.Sum == packet.SumPartial && r.hints.inspect(p, UDPHeaderLen, reassembled) {
+			r.u.count.merged.Add(1)
+		}
+	}
+	p.Push(UDPHeaderLen)
 }
 
 // receive fills messages.
@@ -190,9 +215,10 @@ func (r *udpReader) receive() error {
 
 // udpNotes is what the control messages of a message say.
 type udpNotes struct {
-	seg int
-	tos uint8
-	to  [4]byte
+	seg         int
+	tos         uint8
+	to          [4]byte
+	reassembled bool
 }
 
 // controls reads the control messages of message i.
@@ -209,11 +235,8 @@ func (r *udpReader) controls(i int) udpNotes {
 			notes.seg = int(int32(binary.NativeEndian.Uint32(data)))
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
 			notes.to = [4]byte(data[8:]) // ipi_addr
-		case h.Level == unix.SOL_SOCKET && h.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
-			now := binary.NativeEndian.Uint32(data)
-			r.u.count.overflow.Add(uint64(now - r.overflow))
-			r.overflow = now
 		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_RECVFRAGSIZE:
+			notes.reassembled = true
 			r.u.count.reassembled.Add(1)
 		}
 		b = b[min(unix.CmsgSpace(len(data)), len(b)):]

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 
 	"sixin4/encap/packet"
@@ -84,7 +85,10 @@ type Hop struct {
 	MAC  net.HardwareAddr
 }
 
-type counters struct{ overflow, merged, longer, reassembled atomic.Uint64 }
+type counters struct {
+	asking                                sync.Mutex // held to bring overflow up to date
+	overflow, merged, longer, reassembled atomic.Uint64
+}
 
 // Conn is a protocol-41 connection.
 type Conn struct {
@@ -131,10 +135,8 @@ func (c *Conn) SetHops(hops map[[4]byte]Hop) { c.hops.Store(&hops) }
 
 // Stats returns the counters.
 func (c *Conn) Stats() Stats {
-	return Stats{
-		Overflow: c.counters.overflow.Load(), Merged: c.counters.merged.Load(),
-		LongerMTU: c.counters.longer.Load(), Reassembled: c.counters.reassembled.Load(),
-	}
+	c.countDrops()
+	return c.counters.stats()
 }
 
 // Close closes the connection and ends a Read that waits. It is idempotent.
