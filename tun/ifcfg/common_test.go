@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +17,12 @@ import (
 	"sixin4/tun/nstest"
 )
 
-func TestMain(m *testing.M) { nstest.Main(m) }
+func TestMain(m *testing.M) {
+	if role := os.Getenv(childRole); role != "" {
+		os.Exit(runChild(role))
+	}
+	nstest.Main(m)
+}
 
 // inside runs fn in the namespace ns.
 func inside(t *testing.T, ns *nstest.NS, fn func()) {

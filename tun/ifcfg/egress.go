@@ -32,7 +32,8 @@ package ifcfg
 // right to read the files under /proc/net and /sys/module; asking for BPF programs
 // of the cgroup needs CAP_NET_ADMIN in the initial user namespace, and a system
 // call filter that lets bpf(2) pass, unless the machine has never mounted the
-// cgroup2 file system that such programs hang on. The first call may load the
+// cgroup2 file system that such programs hang on. Where no mounted one shows the
+// cgroup, it needs CAP_SYS_ADMIN besides, and Linux 5.2. The first call may load the
 // module nf_tables, on a machine that has no list of what is built into the kernel
 // (modules.builtin) to tell that it is one.
 func Egress() (seen []string, err error) { return egress() }

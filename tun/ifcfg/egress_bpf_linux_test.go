@@ -2,8 +2,6 @@ package ifcfg
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 	"unsafe"
 
@@ -11,45 +9,6 @@ import (
 
 	"sixin4/tun/nstest"
 )
-
-// TestCgroupPrograms attaches a program to a cgroup, and finds it in the cgroup
-// below.
-func TestCgroupPrograms(t *testing.T) {
-	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "cgroup2", 0, ""); errors.Is(err, unix.EPERM) {
-		t.Skipf("needs the machine's own root: mount cgroup2: %v", err)
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	parent := filepath.Join(dir, "sixin4-"+filepath.Base(filepath.Dir(dir)))
-	child := filepath.Join(parent, "child")
-	for _, d := range []string{parent, child} {
-		if err := os.Mkdir(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		defer os.Remove(d)
-	}
-	if seen, err := outward.programsOf(child); len(seen) != 0 || err != nil {
-		t.Errorf("before: %q, %v", seen, err)
-	}
-	for _, d := range []direction{outward, inwardAt("a0")} {
-		if seen, err := d.programsOf(child); len(seen) != 0 || err != nil {
-			t.Errorf("%s, before: %q, %v", d.name, seen, err)
-		}
-		attach(t, parent, d.program)
-		if seen, err := d.programsOf(child); len(seen) != 1 || seen[0] != "BPF "+d.programs+" programs of cgroup "+child+" (1)" || err != nil {
-			t.Errorf("%s, with a program: %q, %v", d.name, seen, err)
-		}
-	}
-	if seen, err := outward.programsOf(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("no such cgroup: %q, %v", seen, err)
-	}
-}
 
 // What linux/bpf.h calls BPF_PROG_LOAD, BPF_PROG_ATTACH, BPF_LINK_CREATE,
 // BPF_PROG_TYPE_CGROUP_SKB, BPF_PROG_TYPE_NETFILTER and BPF_NETFILTER.

@@ -25,29 +25,24 @@ const (
 // send or receive, or change its sockets when they are made (ip vrf exec does, so
 // that they take another route).
 func (d direction) cgroupPrograms() ([]string, error) {
-	dir, err := ownCgroup()
-	if dir == "" || err != nil {
+	own, err := ownCgroup.get()
+	if own == nil || err != nil {
 		return nil, err
 	}
-	return d.programsOf(dir)
+	return d.programsOf(own)
 }
 
-func (d direction) programsOf(dir string) (seen []string, err error) {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open cgroup %s: %w", dir, err)
-	}
-	defer func() { _ = unix.Close(fd) }() // nothing was written
+func (d direction) programsOf(c *cgroup) (seen []string, err error) {
 	for _, kind := range []struct {
 		number uint32
 		name   string
 	}{{d.program, d.programs}, {bpfInetSocketMaker, "socket"}} {
-		count, err := countPrograms(fd, kind.number)
+		count, err := countPrograms(c.fd, kind.number)
 		if err != nil {
-			return nil, fmt.Errorf("ask for BPF programs of cgroup %s: %w", dir, err)
+			return nil, fmt.Errorf("ask for BPF programs of cgroup %s: %w", c.name, err)
 		}
 		if count > 0 {
-			seen = append(seen, fmt.Sprintf("BPF %s programs of cgroup %s (%d)", kind.name, dir, count))
+			seen = append(seen, fmt.Sprintf("BPF %s programs of cgroup %s (%d)", kind.name, c.name, count))
 		}
 	}
 	return seen, nil
@@ -67,43 +62,116 @@ func countPrograms(cgroup int, kind uint32) (uint32, error) {
 	return query.count, nil
 }
 
-// ownCgroup is found once: a socket stays in the cgroup that it was made in, even
-// when the process is moved to another.
-var ownCgroup = sync.OnceValues(func() (string, error) {
+// cgroup is the opened directory of a cgroup. It keeps nobody from removing the
+// cgroup.
+type cgroup struct {
+	name string // where it is mounted, or else its path in the cgroup namespace
+	fd   int
+}
+
+// ownCgroup is found once, and stays open: a socket stays in the cgroup that it was
+// made in, even when the process is moved to another.
+var ownCgroup = foundCgroup{find: findCgroup}
+
+type foundCgroup struct {
+	find func() (*cgroup, error)
+
+	mu    sync.Mutex
+	done  bool
+	group *cgroup
+	err   error
+}
+
+// get looks again only after a want of memory or of descriptors: a mount that was
+// refused stays so.
+func (f *foundCgroup) get() (*cgroup, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.done {
+		f.group, f.err = f.find()
+		f.done = !errors.Is(f.err, unix.ENOMEM) && !errors.Is(f.err, unix.EMFILE) && !errors.Is(f.err, unix.ENFILE)
+	}
+	return f.group, f.err
+}
+
+// findCgroup opens the cgroup of this process where a mounted file system shows it,
+// or else in one that is mounted for this only. It is nil when the machine has
+// never had the cgroup2 file system: BPF programs hang on no other.
+func findCgroup() (*cgroup, error) {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
-		return "", fmt.Errorf("find cgroup: %w", err)
+		return nil, fmt.Errorf("find cgroup: %w", err)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
-		return "", fmt.Errorf("find cgroup: %w", err)
+		return nil, fmt.Errorf("find cgroup: %w", err)
 	}
-	return cgroupDir(string(groups), string(mounts))
-})
+	group, ok := cgroupPath(string(groups))
+	if !ok {
+		return nil, nil
+	}
+	hidden := errCgroupHidden
+	for _, dir := range cgroupDirs(group, string(mounts)) {
+		c, err := openCgroup(unix.AT_FDCWD, dir, dir)
+		if err == nil {
+			return c, nil
+		}
+		hidden = err
+	}
+	c, err := mountOwnCgroup(group)
+	if err != nil {
+		return nil, fmt.Errorf("find cgroup %s: %w; and no other mount can be made: %w "+
+			"(give it CAP_SYS_ADMIN, or the host's /sys/fs/cgroup)", group, hidden, err)
+	}
+	return c, nil
+}
 
-// cgroupDir returns the directory of a process's cgroup, from its files cgroup
-// and mountinfo in /proc. It is empty when the machine has never had the cgroup2
-// file system: BPF programs hang on no other.
-func cgroupDir(groups, mounts string) (string, error) {
-	group, ok := "", false
+var (
+	errCgroupHidden = errors.New("no mounted cgroup2 file system shows it")
+	errNoCgroup     = errors.New("another file system is mounted there")
+)
+
+// openCgroup refuses a directory that is no cgroup: another file system may be
+// mounted over the one that mountinfo tells of.
+func openCgroup(at int, dir, name string) (*cgroup, error) {
+	fd, err := unix.Openat(at, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open cgroup %s: %w", name, err)
+	}
+	var fs unix.Statfs_t
+	if err = unix.Fstatfs(fd, &fs); err == nil && fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		err = errNoCgroup
+	}
+	if err != nil {
+		_ = unix.Close(fd) // nothing was written
+		return nil, fmt.Errorf("open cgroup %s: %w", name, err)
+	}
+	return &cgroup{name: name, fd: fd}, nil
+}
+
+// cgroupPath returns the path of a process's cgroup in the cgroup namespace, from
+// its file cgroup in /proc. There is none when the machine has never had the
+// cgroup2 file system.
+func cgroupPath(groups string) (group string, ok bool) {
 	for line := range strings.Lines(groups) {
 		if g, found := strings.CutPrefix(line, "0::"); found {
 			group, ok = strings.TrimSuffix(g, "\n"), true
 		}
 	}
-	if !ok {
-		return "", nil
-	}
+	return group, ok
+}
+
+// cgroupDirs returns the directories that show a cgroup, from a file mountinfo in
+// /proc.
+func cgroupDirs(group, mounts string) (dirs []string) {
 	for line := range strings.Lines(mounts) {
 		root, point := cgroup2Mount(line)
 		if below, found := under(group, root); point != "" && found {
-			return path.Join(point, below), nil
+			dirs = append(dirs, path.Join(point, below))
 		}
 	}
-	return "", fmt.Errorf("find cgroup %s: %w", group, errCgroupHidden)
+	return dirs
 }
-
-var errCgroupHidden = errors.New("no mounted cgroup2 file system shows it")
 
 // cgroup2Mount returns what a line of mountinfo shows of the cgroup2 file system,
 // and where, when it is one about that. (Names with spaces are escaped there, and
