@@ -15,6 +15,7 @@ import (
 type AskerConfig struct {
 	Interface string       // as in Config; required
 	Source    netip.Addr   // as in Config; required
+	ID        uint16       // identifier of the echo requests; 0: a random one
 	Logger    *slog.Logger // nil: discard
 }
 
@@ -59,8 +60,11 @@ func NewAsker(cfg AskerConfig) (*Asker, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Source = scoped(cfg.Source, cfg.Interface)
+	if cfg.ID == 0 {
+		cfg.ID = newID()
+	}
 	return &Asker{
-		cfg: cfg, id: newID(), opened: make(chan struct{}), waiting: make(map[[nonceLen]byte]question),
+		cfg: cfg, id: cfg.ID, opened: make(chan struct{}), waiting: make(map[[nonceLen]byte]question),
 		open: func(id int) (manyConn, error) { return openMany(cfg, id) },
 	}, nil
 }

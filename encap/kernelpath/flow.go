@@ -1,6 +1,7 @@
 package kernelpath
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,10 +11,18 @@ import (
 
 // check finds what in f no program can be made of.
 func (f *Flow) check() error {
+	if len(f.Here) > MaxHere {
+		return fmt.Errorf("%w: %d addresses of this host, at most %d", errors.ErrUnsupported, len(f.Here), MaxHere)
+	}
+	if f.Hub != nil {
+		return f.Hub.check()
+	}
 	if _, err := f.Outer.Header(); err != nil {
 		return err
 	}
 	switch {
+	case (f.SrcPort == 0) != (f.DstPort == 0):
+		return fmt.Errorf("ports %d and %d: a tunnel in UDP has both, one of protocol 41 none", f.SrcPort, f.DstPort)
 	case f.Link <= 0:
 		return fmt.Errorf("link %d: no interface index", f.Link)
 	case len(f.LinkMAC) != 6 || len(f.HopMAC) != 6:
@@ -22,24 +31,50 @@ func (f *Flow) check() error {
 		return fmt.Errorf("MTU %d: out of range, %d to %d", f.MTU, encap.MinTunMTU, encap.MaxTunMTU)
 	case len(f.Ours) > MaxOurs:
 		return fmt.Errorf("%w: %d prefixes of this host, at most %d", errors.ErrUnsupported, len(f.Ours), MaxOurs)
-	case len(f.Here) > MaxHere:
-		return fmt.Errorf("%w: %d addresses of this host, at most %d", errors.ErrUnsupported, len(f.Here), MaxHere)
 	}
 	return nil
 }
 
-// flow is the variable of that name in bpf/path.c.
-type flow struct {
-	Device, Link     uint32
+// links are those that packets come in from.
+func (f *Flow) links() []int {
+	if f.Hub != nil {
+		return f.Hub.Links
+	}
+	return []int{f.Link}
+}
+
+// ends is struct ends of bpf/path.c.
+type ends struct {
 	Src, Dst         [4]byte
-	MTU              uint32
-	DF               [2]byte
-	TOS, TOSMask     uint8
-	TTL, HopsMask    uint8
-	Ethernet         [14]byte
-	OursLen, HereLen uint32
-	Ours             [MaxOurs]struct{ Value, Mask [16]byte }
-	Here             [MaxHere][16]byte
+	SrcPort, DstPort [2]byte
+}
+
+// way is struct way.
+type way struct {
+	Ends             ends
+	Link, MTU, Trial uint32
+}
+
+// prefix is struct prefix.
+type prefix struct{ Value, Mask [16]byte }
+
+// flow is the variable of that name.
+type flow struct {
+	Device                    uint32
+	Way                       way
+	DF                        [2]byte
+	TOS, TOSMask              uint8
+	TTL, HopsMask             uint8
+	Hub, UDP                  uint8
+	Ethernet                  [14]byte
+	Asks                      [2]byte
+	OursLen, HereLen, Blocked uint32
+	Ours                      [MaxOurs]prefix
+	Here                      [MaxHere][16]byte
+	BlockedPorts              [MaxBlocked]struct {
+		Number         [2]byte
+		Protocol, Zero uint8
+	}
 }
 
 const (
@@ -51,36 +86,63 @@ const (
 
 // forKernel is f as the programs read it. f has passed check.
 func (f *Flow) forKernel(device int) *flow {
-	k := &flow{
-		Device: uint32(device), Link: uint32(f.Link),
-		Src: f.Outer.Src.As4(), Dst: f.Outer.Dst.As4(), MTU: uint32(f.MTU),
-		TOS: f.Outer.DSCP, TOSMask: ecnBits, TTL: f.Outer.TTL,
+	k := newFlow(device, f.Outer)
+	for i, a := range f.Here {
+		k.Here[i] = a.As16()
 	}
-	if !f.Outer.ClearDF {
-		k.DF[0] = dontFragHi
+	k.HereLen = uint32(len(f.Here))
+	binary.BigEndian.PutUint16(k.Asks[:], f.Asks)
+	if f.Hub != nil {
+		f.Hub.add(k)
+		return k
 	}
-	if f.Outer.InheritDSCP {
-		k.TOSMask = 0xff
-	}
-	if f.Outer.InheritTTL {
-		k.HopsMask = 0xff
-	} else if k.TTL == 0 {
-		k.TTL = encap.DefaultTTL
-	}
+	k.Way = way{newEnds(f.Outer.Src, f.SrcPort, f.Outer.Dst, f.DstPort), uint32(f.Link), uint32(f.MTU), uint32(truth(f.Trial))}
+	k.UDP = truth(f.SrcPort != 0)
 	copy(k.Ethernet[0:], f.HopMAC)
 	copy(k.Ethernet[6:], f.LinkMAC)
 	k.Ethernet[ethTypeFrom] = typeIPv4Hi
 	for _, p := range f.Ours {
 		if p.Addr().Is6() {
-			k.Ours[k.OursLen].Value, k.Ours[k.OursLen].Mask = p.Masked().Addr().As16(), mask(p)
+			k.Ours[k.OursLen] = newPrefix(p)
 			k.OursLen++
 		}
 	}
-	for _, a := range f.Here {
-		k.Here[k.HereLen] = a.As16()
-		k.HereLen++
+	return k
+}
+
+// newFlow is what outer says about the outer header, its addresses aside.
+func newFlow(device int, outer encap.Outer) *flow {
+	k := &flow{Device: uint32(device), TOS: outer.DSCP, TOSMask: ecnBits, TTL: outer.TTL}
+	if !outer.ClearDF {
+		k.DF[0] = dontFragHi
+	}
+	if outer.InheritDSCP {
+		k.TOSMask = 0xff
+	}
+	if outer.InheritTTL {
+		k.HopsMask = 0xff
+	} else if k.TTL == 0 {
+		k.TTL = encap.DefaultTTL
 	}
 	return k
+}
+
+func newEnds(src netip.Addr, srcPort uint16, dst netip.Addr, dstPort uint16) (e ends) {
+	e.Src, e.Dst = src.As4(), dst.As4()
+	binary.BigEndian.PutUint16(e.SrcPort[:], srcPort)
+	binary.BigEndian.PutUint16(e.DstPort[:], dstPort)
+	return e
+}
+
+func newPrefix(p netip.Prefix) prefix {
+	return prefix{p.Masked().Addr().As16(), mask(p)}
+}
+
+func truth(b bool) uint8 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // mask has the bits of p's length set.

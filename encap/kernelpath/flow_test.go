@@ -36,6 +36,18 @@ func TestCheck(t *testing.T) {
 		{"MTU too large", func(f *Flow) { f.MTU = 65516 }, "MTU 65516", false},
 		{"many prefixes", func(f *Flow) { f.Ours = make([]netip.Prefix, MaxOurs+1) }, "65 prefixes of this host, at most 64", true},
 		{"many addresses", func(f *Flow) { f.Here = make([]netip.Addr, MaxHere+1) }, "17 addresses of this host, at most 16", true},
+		{"UDP", func(f *Flow) { f.SrcPort, f.DstPort = 4000, 3653 }, "", false},
+		{"one port", func(f *Flow) { f.SrcPort = 4000 }, "ports 4000 and 0: a tunnel in UDP has both", false},
+		{"the other port", func(f *Flow) { f.DstPort = 3653 }, "ports 0 and 3653: a tunnel in UDP has both", false},
+		{"hub, of which no more is asked", func(f *Flow) { *f = Flow{Hub: &Hub{Links: []int{1}}} }, "", false},
+		{"hub of many addresses", func(f *Flow) {
+			f.Here, f.Hub = make([]netip.Addr, MaxHere+1), &Hub{Links: []int{1}}
+		}, "17 addresses of this host, at most 16", true},
+		{"hub without links", func(f *Flow) { f.Hub = &Hub{} }, "a hub without links", false},
+		{"hub with all ports", func(f *Flow) { f.Hub = &Hub{Links: []int{1}, Blocked: make([]Port, MaxBlocked)} }, "", false},
+		{"hub with many ports", func(f *Flow) {
+			f.Hub = &Hub{Links: []int{1}, Blocked: make([]Port, MaxBlocked+1)}
+		}, "17 blocked ports, at most 16", true},
 	} {
 		f := aFlow()
 		tt.edit(f)
@@ -55,7 +67,7 @@ func TestForKernel(t *testing.T) {
 		netip.MustParsePrefix("2001:db8:1:2::3/47"), netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("::/0"),
 	}
 	k := f.forKernel(7)
-	if k.Device != 7 || k.Link != 1 || k.MTU != 1480 || k.TTL != encap.DefaultTTL || k.TOSMask != 3 || k.HopsMask != 0 || k.DF != [2]byte{0x40} {
+	if k.Device != 7 || k.Way.Link != 1 || k.Way.MTU != 1480 || k.TTL != encap.DefaultTTL || k.TOSMask != 3 || k.HopsMask != 0 || k.DF != [2]byte{0x40} {
 		t.Errorf("%+v", k)
 	}
 	if want := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0}; !bytes.Equal(k.Ethernet[:], want) {

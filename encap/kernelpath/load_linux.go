@@ -20,6 +20,8 @@ var object []byte
 const (
 	mapCounters = "counters"
 	mapIDs      = "ids"
+	mapPeers    = "peers"
+	mapRoutes   = "routes"
 	varFlow     = "flow"
 	programOut  = "sixin4_out"
 	programIn   = "sixin4_in"
@@ -29,16 +31,23 @@ func spec() (*ebpf.CollectionSpec, error) {
 	return ebpf.LoadCollectionSpecFromReader(bytes.NewReader(object))
 }
 
-// newMaps makes what the programs of all flows of a path share.
-func newMaps() (maps map[string]*ebpf.Map, err error) {
+// newMaps makes what the programs of all flows of a path share. There is room for so many
+// peers of a hub.
+func newMaps(peers int) (maps map[string]*ebpf.Map, err error) {
 	s, err := spec()
 	if err != nil {
 		return nil, err
 	}
 	maps = make(map[string]*ebpf.Map)
-	for _, name := range []string{mapCounters, mapIDs} {
+	for _, name := range []string{mapCounters, mapIDs, mapPeers, mapRoutes} {
 		if s.Maps[name] == nil {
 			return maps, fmt.Errorf("no map %s in the object", name)
+		}
+		switch name {
+		case mapPeers:
+			s.Maps[name].MaxEntries = uint32(max(peers, 1))
+		case mapRoutes:
+			s.Maps[name].MaxEntries = uint32(max(peers, 1) * MaxPrefixes)
 		}
 		m, err := ebpf.NewMap(s.Maps[name])
 		if err != nil {
@@ -64,6 +73,9 @@ func load(f *flow, maps map[string]*ebpf.Map) (p programs, err error) {
 	}
 	if err := s.Variables[varFlow].Set(f); err != nil {
 		return p, err
+	}
+	for name, m := range maps {
+		s.Maps[name].MaxEntries = m.MaxEntries()
 	}
 	c, err := ebpf.NewCollectionWithOptions(s, ebpf.CollectionOptions{MapReplacements: maps})
 	if err != nil {

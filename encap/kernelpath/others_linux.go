@@ -32,7 +32,7 @@ func (p *path) programs(at int) (ids []uint32, err error) {
 	if err != nil {
 		return nil, err
 	}
-	own := p.in.program()
+	own := p.in[at].program()
 	for _, id := range all {
 		if id == own || name(id) == programIn {
 			ids = append(ids, uint32(id))
@@ -54,7 +54,7 @@ func attachedTo(at int, kind ebpf.AttachType) (ids []ebpf.ProgramID, err error) 
 
 // program returns the ID of the program, 0 when there is none.
 func (a *attached) program() ebpf.ProgramID {
-	if a.link == nil {
+	if a == nil || a.link == nil {
 		return 0
 	}
 	info, err := a.link.Info()

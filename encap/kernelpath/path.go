@@ -40,18 +40,28 @@ import (
 
 // How many prefixes and addresses a Flow may have.
 const (
-	MaxOurs = 64
-	MaxHere = 16
+	MaxOurs    = 64
+	MaxHere    = 16
+	MaxBlocked = 16 // ports of a Hub
 )
 
 // Config describes a path.
 type Config struct {
 	Device int // interface index of the TUN; required
+	Peers  int // how many peers a hub may have; 0 when it will be none
 }
 
 // Flow is a tunnel as the kernel needs to know it.
 type Flow struct {
 	Outer encap.Outer // the outer header, with both addresses
+	// SrcPort and DstPort are those of a tunnel in UDP; 0 for one of protocol 41. The far
+	// end must take merged TCP, and datagrams without a checksum.
+	SrcPort, DstPort uint16
+	// Trial is for a tunnel in UDP of which is not known yet whether datagrams without a
+	// checksum arrive: nothing is sent but the ICMPv6 echo requests with the identifier
+	// Asks. Those are sent by the kernel in any case, and no others.
+	Trial bool
+	Asks  uint16
 	// Link is the interface index of the Ethernet link to the peer, LinkMAC its own
 	// address and HopMAC that of the next host, of 6 bytes each.
 	Link            int
@@ -59,6 +69,9 @@ type Flow struct {
 	MTU             encap.TunMTU   // the longest inner packet that is sent; longer ones are the engine's
 	Ours            []netip.Prefix // IPv6 sources that nobody may use, at most MaxOurs
 	Here            []netip.Addr   // IPv6 addresses of this host, at most MaxHere
+	// Hub is for a tunnel of many peers, which PutPeer tells: of the other fields it has
+	// Here, Asks, and Outer without addresses.
+	Hub *Hub
 }
 
 // Stats are what the kernel has carried since Open. A packet that was not cut yet, or

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -16,11 +17,13 @@ import (
 )
 
 type path struct {
-	device int
+	device, room int
 
 	mu       sync.Mutex // over all below
 	maps     map[string]*ebpf.Map
-	in, out  attached
+	in       map[int]*attached // by interface index
+	out      attached
+	peers    map[ends]Peer // of a hub
 	closed   bool
 	lastStat Stats // when closed
 }
@@ -29,7 +32,7 @@ func open(cfg Config) (*Path, error) {
 	if cfg.Device <= 0 {
 		return nil, fmt.Errorf("kernel path: device %d: no interface index", cfg.Device)
 	}
-	p := &Path{path{device: cfg.Device}}
+	p := &Path{path{device: cfg.Device, room: cfg.Peers, in: make(map[int]*attached), peers: make(map[ends]Peer)}}
 	if err := p.begin(); err != nil {
 		return nil, errors.Join(fmt.Errorf("kernel path: %w", err), p.Close())
 	}
@@ -39,7 +42,7 @@ func open(cfg Config) (*Path, error) {
 // begin makes what outlives a flow, and tries whether programs can be attached, since
 // the kernel may take one and then have no TCX.
 func (p *path) begin() error {
-	maps, err := newMaps()
+	maps, err := newMaps(p.room)
 	if err != nil {
 		return cannot("make maps", err)
 	}
@@ -83,16 +86,46 @@ func (p *path) replace(f *Flow) error {
 		return cannot("load programs", err)
 	}
 	defer programs.close() // a link holds its own
-	if err := p.in.become(f.Link, ebpf.AttachTCXIngress, programs.in); err != nil {
+	if err := p.listen(f.links(), programs.in); err != nil {
 		return cannot("attach to the link", err)
 	}
-	if err := p.out.become(p.device, ebpf.AttachTCXEgress, programs.out); err != nil {
+	p.out.at = p.device
+	if err := p.out.become(ebpf.AttachTCXEgress, programs.out); err != nil {
 		return cannot("attach to the device", err)
 	}
 	return nil
 }
 
-func (p *path) detach() error { return errors.Join(p.out.end(), p.in.end()) }
+// listen attaches a program to links, and to no others.
+func (p *path) listen(links []int, program *ebpf.Program) error {
+	for _, at := range links {
+		if p.in[at] == nil {
+			p.in[at] = &attached{at: at}
+		}
+		if err := p.in[at].become(ebpf.AttachTCXIngress, program); err != nil {
+			return err
+		}
+	}
+	for at, a := range p.in {
+		if slices.Contains(links, at) {
+			continue
+		}
+		delete(p.in, at)
+		if err := a.end(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *path) detach() error {
+	err := p.out.end()
+	for _, a := range p.in {
+		err = errors.Join(err, a.end())
+	}
+	clear(p.in)
+	return err
+}
 
 func (p *path) close() error {
 	p.mu.Lock()
@@ -115,10 +148,9 @@ type attached struct {
 	at   int
 }
 
-// become replaces the program without a moment in which there is none, unless it has to
-// move to another interface.
-func (a *attached) become(at int, kind ebpf.AttachType, program *ebpf.Program) (err error) {
-	if a.link != nil && a.at == at {
+// become replaces the program without a moment in which there is none.
+func (a *attached) become(kind ebpf.AttachType, program *ebpf.Program) (err error) {
+	if a.link != nil {
 		if err := a.link.Update(program); err == nil {
 			return nil
 		}
@@ -126,11 +158,11 @@ func (a *attached) become(at int, kind ebpf.AttachType, program *ebpf.Program) (
 	if err := a.end(); err != nil {
 		return err
 	}
-	l, err := link.AttachTCX(link.TCXOptions{Interface: at, Program: program, Attach: kind})
+	l, err := link.AttachTCX(link.TCXOptions{Interface: a.at, Program: program, Attach: kind})
 	if err != nil {
 		return err
 	}
-	a.link, a.at = l, at
+	a.link = l
 	return nil
 }
 
@@ -196,14 +228,15 @@ func (p *path) count() (s Stats, err error) {
 		s.RxWhole += c.RxWhole
 		heard = max(heard, c.Heard)
 	}
-	if heard != 0 {
-		s.LastHeard, err = wallClock(heard)
-	}
+	s.LastHeard, err = wallClock(heard)
 	return s, err
 }
 
-// wallClock is the time of day when the kernel's clock for BPF programs showed ns.
+// wallClock is the time of day when the kernel's clock for BPF programs showed ns; zero for 0.
 func wallClock(ns uint64) (time.Time, error) {
+	if ns == 0 {
+		return time.Time{}, nil
+	}
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return time.Time{}, fmt.Errorf("kernel path: clock: %w", err)

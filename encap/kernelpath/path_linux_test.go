@@ -19,6 +19,12 @@ import (
 // inNamespace runs do with a path at a TUN, and the index of a link.
 func inNamespace(t *testing.T, do func(p *Path, device, link int) error) {
 	t.Helper()
+	withRoom(t, 0, do)
+}
+
+// withRoom is inNamespace for a hub of so many peers. There is a second link, b0.
+func withRoom(t *testing.T, peers int, do func(p *Path, device, link int) error) {
+	t.Helper()
 	ns := nstest.Open(t)
 	if err := nstest.Link(ns, "a0", ns, "b0"); err != nil {
 		t.Fatal(err)
@@ -29,7 +35,7 @@ func inNamespace(t *testing.T, do func(p *Path, device, link int) error) {
 		if err != nil {
 			return err
 		}
-		p, err := Open(Config{Device: device})
+		p, err := Open(Config{Device: device, Peers: peers})
 		if errors.Is(err, errors.ErrUnsupported) {
 			t.Skipf("kernel feature: TCX: %v", err)
 		}

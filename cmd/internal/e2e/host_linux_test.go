@@ -51,15 +51,28 @@ type end struct {
 	outer   encap.Outer // how packets to all remotes look
 	via     string      // prefix routed into the tunnel; "": none
 	ports   bool        // the portable paths of tun and wire
+	port    uint16      // of a tunnel in UDP; 0: protocol 41
+	farPort uint16      // of the far end of one; 0: the same
+	// clients make it a hub, in place of remotes. Blocked is as in engine.TableConfig.
+	clients []engine.Peer
+	blocked engine.Ports
 }
 
 // host is one end of a tunnel, running.
 type host struct {
 	end
 	dev  *tun.Device
-	wire *wire.Conn
+	wire *wire.Conn // nil in UDP
+	way  way
 	eng  *engine.Engine
 	stop func()
+}
+
+// way is a wire of either kind.
+type way interface {
+	Reader() wire.Reader
+	NewWriter() (wire.Writer, error)
+	Close() error
 }
 
 // tunnel starts an end in its namespace; it runs until the test ends or stop.
@@ -69,9 +82,9 @@ func tunnel(t testing.TB, e end) *host {
 		e.linkMTU = 1500
 	}
 	h := &host{end: e}
-	mtu := encap.WireMTU(e.linkMTU).Tun()
+	mtu := h.mtu()
 	must(t, e.ns.Do(func() error { return h.open(mtu) }))
-	t.Cleanup(func() { h.dev.Close(); h.wire.Close() })
+	t.Cleanup(func() { h.dev.Close(); h.way.Close() })
 	must(t, e.ns.Sysctl("net/ipv6/conf/"+device+"/addr_gen_mode", "1"), e.ns.SetUp(device),
 		e.ns.AddAddr(device, linkLocal(e.local).String()+"/64"))
 	if e.inner != "" {
@@ -89,11 +102,10 @@ func (h *host) open(mtu encap.TunMTU) (err error) {
 	if err != nil {
 		return err
 	}
-	h.wire, err = wire.Listen(wire.Config{Local: h.local, LinkMTU: h.linkMTU, Portable: h.ports})
-	if err != nil {
+	if err := h.listen(); err != nil {
 		return errors.Join(err, h.dev.Close())
 	}
-	out, err := h.wire.NewWriter()
+	out, err := h.way.NewWriter()
 	if err != nil {
 		return err
 	}
@@ -103,7 +115,7 @@ func (h *host) open(mtu encap.TunMTU) (err error) {
 	}
 	h.eng, err = engine.New(engine.Config{
 		Outbound: []engine.Lane{{In: h.dev.Reader(0), Out: out, Back: h.dev.NewWriter()}},
-		Inbound:  engine.Lane{In: h.wire.Reader(), Out: h.dev.NewWriter()},
+		Inbound:  engine.Lane{In: h.way.Reader(), Out: h.dev.NewWriter(), UDP: h.port != 0},
 		MTU:      mtu,
 		WireMTU:  encap.WireMTU(h.linkMTU),
 		Source:   h.source(),
@@ -111,10 +123,51 @@ func (h *host) open(mtu encap.TunMTU) (err error) {
 	return err
 }
 
+func (h *host) listen() (err error) {
+	if h.port == 0 {
+		h.wire, err = wire.Listen(wire.Config{Local: h.local, LinkMTU: h.linkMTU, Portable: h.ports})
+		h.way = h.wire
+		return err
+	}
+	conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(h.local, h.port)))
+	if err != nil {
+		return err
+	}
+	h.way, err = wire.NewUDP(wire.UDPConfig{Conn: conn, LinkMTU: h.linkMTU, ClearDF: h.outer.ClearDF})
+	return err
+}
+
+// far is the port of the far end.
+func (h *host) far() uint16 {
+	if h.farPort != 0 {
+		return h.farPort
+	}
+	return h.port
+}
+
+// protocol is what the outer IPv4 header says.
+func (h *host) protocol() byte {
+	if h.port != 0 {
+		return 17
+	}
+	return 41
+}
+
+// headers is how long the outer headers are.
+func (h *host) headers() int { return h.linkMTU - int(h.mtu()) }
+
+// mtu is that of the tunnel.
+func (h *host) mtu() encap.TunMTU {
+	if h.port != 0 {
+		return encap.TunMTU(h.linkMTU - wire.UDPHeaderLen)
+	}
+	return encap.WireMTU(h.linkMTU).Tun()
+}
+
 // table makes the one remote a host's everything, of several each a hub's /64
 // 2001:db8:N::/64, N counted from 1.
 func (h *host) table() (*engine.Table, error) {
-	var cfg engine.TableConfig
+	cfg := engine.TableConfig{Peers: h.clients, Hub: h.clients != nil, Blocked: h.blocked}
 	for i, remote := range h.remotes {
 		o := h.outer
 		o.Src = h.local
@@ -124,7 +177,7 @@ func (h *host) table() (*engine.Table, error) {
 			a[5] = byte(i + 1)
 			prefix = netip.PrefixFrom(netip.AddrFrom16(a), 64)
 		}
-		cfg.Peers = append(cfg.Peers, engine.Peer{Remote: remote, Prefixes: []netip.Prefix{prefix}, Outer: o})
+		cfg.Peers = append(cfg.Peers, engine.Peer{Remote: remote, Port: h.far(), Prefixes: []netip.Prefix{prefix}, Outer: o})
 	}
 	return engine.NewTable(cfg)
 }

@@ -6,30 +6,43 @@ import (
 	"net/netip"
 	"testing"
 
-	"sixin4/encap"
 	"sixin4/encap/kernelpath"
 	"sixin4/tun/nstest"
 )
 
 // shortcut lets the kernel carry what it can of an end's packets.
-func shortcut(t testing.TB, top *nstest.Topology, h *host) *kernelpath.Path {
+func shortcut(t testing.TB, top *nstest.Topology, h *host, edits ...func(*kernelpath.Flow)) *kernelpath.Path {
 	t.Helper()
-	link, peerLink, peer := top.LinkA, top.LinkB, top.B
 	if h.ns == top.B {
-		link, peerLink, peer = top.LinkB, top.LinkA, top.A
+		return shortcutBy(t, h, top.LinkB, top.A, top.LinkA, edits...)
 	}
-	_, tunIndex := mac(t, h.ns, device)
+	return shortcutBy(t, h, top.LinkA, top.B, top.LinkB, edits...)
+}
+
+// shortcutBy is shortcut by a link to another host's.
+func shortcutBy(t testing.TB, h *host, link string, peer *nstest.NS, peerLink string, edits ...func(*kernelpath.Flow)) *kernelpath.Path {
+	t.Helper()
 	own, index := mac(t, h.ns, link)
 	far, _ := mac(t, peer, peerLink)
 	o := h.outer
 	o.Src, o.Dst = h.local, h.remotes[0]
 	flow := &kernelpath.Flow{
-		Outer: o, Link: index, LinkMAC: own, HopMAC: far, MTU: encap.WireMTU(h.linkMTU).Tun(),
+		Outer: o, SrcPort: h.port, DstPort: h.far(), Link: index, LinkMAC: own, HopMAC: far, MTU: h.mtu(),
 		Ours: []netip.Prefix{netip.PrefixFrom(h.source(), 128)}, Here: []netip.Addr{h.source()},
 	}
+	for _, edit := range edits {
+		edit(flow)
+	}
+	return carryBy(t, h, flow)
+}
+
+// carryBy opens a path, of a hub for its clients, with a flow.
+func carryBy(t testing.TB, h *host, flow *kernelpath.Flow) *kernelpath.Path {
+	t.Helper()
+	_, tunIndex := mac(t, h.ns, device)
 	var p *kernelpath.Path
 	must(t, h.ns.Do(func() (err error) {
-		p, err = kernelpath.Open(kernelpath.Config{Device: tunIndex})
+		p, err = kernelpath.Open(kernelpath.Config{Device: tunIndex, Peers: len(h.clients)})
 		if errors.Is(err, errors.ErrUnsupported) {
 			t.Skipf("kernel feature: TCX: %v", err)
 		}

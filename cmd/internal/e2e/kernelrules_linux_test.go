@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"sixin4/encap/kernelpath"
 	"sixin4/encap/packettest"
 	"sixin4/tun/nstest"
 )
@@ -58,19 +59,18 @@ func edited(p []byte, edit func(p []byte)) []byte {
 	return p
 }
 
-// plain are the inner packets of both directions, by whether the kernel carries them.
-func plain(src, dst netip.Addr) []struct {
+// innerRow is a packet, and whether the kernel carries it.
+type innerRow struct {
 	name    string
 	packet  []byte
 	carried bool
-} {
+}
+
+// plain are the inner packets of both directions.
+func plain(src, dst netip.Addr) []innerRow {
 	echoBody := []byte{0, 1, 0, 2, 9, 9}
 	other := func(a string) []byte { return inner(netip.MustParseAddr(a), dst) }
-	return []struct {
-		name    string
-		packet  []byte
-		carried bool
-	}{
+	return []innerRow{
 		{"UDP", inner(src, dst), true},
 		{"UDP without data", packettest.UDP(at(src, 1), at(dst, 2), nil), true},
 		{"TCP", packettest.TCP(at(src, 1), at(dst, 2), 1, []byte("data")), true},
@@ -115,16 +115,18 @@ func TestKernelOut(t *testing.T) {
 	path := shortcut(t, top, a)
 	put := sender(t, a.ns, device, 0x86dd)
 	out := listenOn(t, top.B, top.LinkB, 0x0800)
-	rows := append(plain(addrA, addrB), []struct {
-		name    string
-		packet  []byte
-		carried bool
-	}{
-		{"as long as the MTU", packettest.UDP(at(addrA, 1), at(addrB, 2), packettest.Pattern(1, 1432)), true},
-	}...)
-	var before uint64
+	rows := append(plain(addrA, addrB),
+		innerRow{"as long as the MTU", packettest.UDP(at(addrA, 1), at(addrB, 2), packettest.Pattern(1, 1432)), true})
+	leave(t, a, path, put, out, rows)
+}
+
+// leave puts packets into a TUN one by one, and looks at who carries them, and at those
+// that the kernel does on the wire.
+func leave(t testing.TB, from *host, path *kernelpath.Path, put func([]byte), out *tap, rows []innerRow) {
+	t.Helper()
+	before := carried(t, path).Tx.Packets
 	seen := func() uint64 { // by the engine
-		s := a.eng.Stats()
+		s := from.eng.Stats()
 		n := s.Tx.Packets
 		for _, d := range s.Drops {
 			n += d
@@ -146,7 +148,7 @@ func TestKernelOut(t *testing.T) {
 		}
 		if c.carried {
 			out.next(c.name+", the same on the wire", func(p []byte) bool {
-				return p[9] == 41 && [4]byte(p[12:]) == top.AddrA.As4() && bytes.Equal(p[20:], c.packet)
+				return p[9] == from.protocol() && [4]byte(p[12:]) == from.local.As4() && bytes.Equal(p[from.headers():], c.packet)
 			})
 		}
 	}
@@ -169,15 +171,9 @@ func TestKernelIn(t *testing.T) {
 	outer := func(in []byte, edits ...func([]byte)) []byte {
 		return packettest.Outer(top.AddrA, top.AddrB, 7, in, edits...)
 	}
-	type row struct {
-		name    string
-		frame   []byte
-		carried bool
-		out     []byte // what comes out when the kernel carries it
-	}
-	var rows []row
+	var rows []frameRow
 	for _, c := range plain(addrA, addrB) {
-		r := row{name: c.name, frame: frame(far, outer(c.packet)), carried: c.carried}
+		r := frameRow{name: c.name, frame: frame(far, outer(c.packet)), carried: c.carried}
 		if c.carried {
 			r.out = c.packet
 		}
@@ -185,35 +181,50 @@ func TestKernelIn(t *testing.T) {
 	}
 	in := inner(addrA, addrB)
 	rows = append(rows,
-		row{"another host's frame", frame(net.HardwareAddr{2, 0, 0, 0, 0, 9}, outer(in)), false, nil},
-		row{"broadcast frame", frame(net.HardwareAddr{255, 255, 255, 255, 255, 255}, outer(in)), false, nil},
-		row{"another source", frame(far, packettest.Outer(netip.MustParseAddr("192.0.2.9"), top.AddrB, 7, in)), false, nil},
-		row{"another destination", frame(far, packettest.Outer(top.AddrA, netip.MustParseAddr("192.0.2.9"), 7, in)), false, nil},
-		row{"UDP outside", frame(far, outer(in, func(b []byte) { b[9] = 17 })), false, nil},
-		row{"first fragment", frame(far, outer(in, func(b []byte) { b[6] = 0x20 })), false, nil},
-		row{"last fragment", frame(far, outer(in, func(b []byte) { b[6], b[7] = 0, 9 })), false, nil},
-		row{"reserved flag", frame(far, outer(in, func(b []byte) { b[6] = 0x80 })), false, nil},
-		row{"DF clear", frame(far, outer(in, func(b []byte) { b[6] = 0 })), true, in},
-		row{"TTL 1", frame(far, outer(in, func(b []byte) { b[8] = 1 })), true, in},
-		row{"header checksum wrong", edited(frame(far, outer(in)), func(b []byte) { b[14+10]++ }), false, nil},
-		row{"options", frame(far, withOptions(outer(in))), false, nil},
-		row{"total length short", frame(far, outer(in, func(b []byte) { b[3]-- })), false, nil},
-		row{"padding", append(frame(far, outer(in)), 0, 0), false, nil},
-		row{"VLAN tag", vlan(frame(far, outer(in))), false, nil},
-		row{"our own address as source", frame(far, outer(inner(addrB, addrB))), false, nil},
-		row{"to be forwarded", frame(far, outer(inner(addrA, netip.MustParseAddr(innerC)))), false, nil},
+		frameRow{"another host's frame", frame(net.HardwareAddr{2, 0, 0, 0, 0, 9}, outer(in)), false, nil},
+		frameRow{"broadcast frame", frame(net.HardwareAddr{255, 255, 255, 255, 255, 255}, outer(in)), false, nil},
+		frameRow{"another source", frame(far, packettest.Outer(netip.MustParseAddr("192.0.2.9"), top.AddrB, 7, in)), false, nil},
+		frameRow{"another destination", frame(far, packettest.Outer(top.AddrA, netip.MustParseAddr("192.0.2.9"), 7, in)), false, nil},
+		frameRow{"UDP outside", frame(far, outer(in, func(b []byte) { b[9] = 17 })), false, nil},
+		frameRow{"first fragment", frame(far, outer(in, func(b []byte) { b[6] = 0x20 })), false, nil},
+		frameRow{"last fragment", frame(far, outer(in, func(b []byte) { b[6], b[7] = 0, 9 })), false, nil},
+		frameRow{"reserved flag", frame(far, outer(in, func(b []byte) { b[6] = 0x80 })), false, nil},
+		frameRow{"DF clear", frame(far, outer(in, func(b []byte) { b[6] = 0 })), true, in},
+		frameRow{"TTL 1", frame(far, outer(in, func(b []byte) { b[8] = 1 })), true, in},
+		frameRow{"header checksum wrong", edited(frame(far, outer(in)), func(b []byte) { b[14+10]++ }), false, nil},
+		frameRow{"options", frame(far, withOptions(outer(in))), false, nil},
+		frameRow{"total length short", frame(far, outer(in, func(b []byte) { b[3]-- })), false, nil},
+		frameRow{"padding", append(frame(far, outer(in)), 0, 0), false, nil},
+		frameRow{"VLAN tag", vlan(frame(far, outer(in))), false, nil},
+		frameRow{"our own address as source", frame(far, outer(inner(addrB, addrB))), false, nil},
+		frameRow{"to be forwarded", frame(far, outer(inner(addrA, netip.MustParseAddr(innerC)))), false, nil},
 	)
 	for i, c := range ecnCells {
 		packet := edited(packettest.UDP(at(addrA, 1), at(addrB, uint16(i)), nil), func(p []byte) { p[1] |= c.inner << 4 })
 		want := edited(bytes.Clone(packet), func(p []byte) { p[1] = p[1]&0xcf | c.out<<4 })
 		f := frame(far, outer(packet, func(b []byte) { b[1] = 0xb8 | c.outer }))
-		rows = append(rows, row{"ECN inside " + ecnNames[c.inner] + ", outside " + ecnNames[c.outer], f, !c.drop, want})
+		rows = append(rows, frameRow{"ECN inside " + ecnNames[c.inner] + ", outside " + ecnNames[c.outer], f, !c.drop, want})
 	}
-	total := uint64(0)
+	arrive(t, path, put, frame(far, outer(in)), inside, rows)
+}
+
+// frameRow is a frame, and whether the kernel carries what is in it.
+type frameRow struct {
+	name    string
+	frame   []byte
+	carried bool
+	out     []byte // what comes out when the kernel carries it
+}
+
+// arrive puts frames on the link one by one, and looks at what comes out of the TUN. The
+// kernel carries the good frame.
+func arrive(t testing.TB, path *kernelpath.Path, put func([]byte), good []byte, inside *tap, rows []frameRow) {
+	t.Helper()
+	total := carried(t, path).Rx.Packets
 	for _, c := range rows {
 		put(c.frame)
 		if !c.carried {
-			put(frame(far, outer(in))) // which shows that the one before has passed
+			put(good) // which shows that the one before has passed
 		}
 		total++
 		eventually(t, c.name, func() bool { return carried(t, path).Rx.Packets >= total })

@@ -14,7 +14,13 @@ typedef unsigned long long u64;
 #define field_uint(name, value) int(*name)[value]
 #define field_type(name, value) typeof(value) *name
 
-enum { BPF_MAP_TYPE_ARRAY = 2, BPF_MAP_TYPE_PERCPU_ARRAY = 6 };
+enum {
+	BPF_MAP_TYPE_HASH = 1,
+	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
+	BPF_F_NO_PREALLOC = 1 << 0,
+};
 
 enum { TCX_NEXT = -1, TCX_DROP = 2 };
 
@@ -26,6 +32,7 @@ enum {
 	BPF_ADJ_ROOM_MAC = 1,
 	BPF_F_ADJ_ROOM_FIXED_GSO = 1 << 0,
 	BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 = 1 << 1,
+	BPF_F_ADJ_ROOM_ENCAP_L4_UDP = 1 << 4,
 	BPF_F_ADJ_ROOM_DECAP_L3_IPV6 = 1 << 8,
 };
 
@@ -52,6 +59,7 @@ static long (*redirect)(u32 link, u64 flags) = (void *)23;
 static long (*skb_load_bytes)(const struct __sk_buff *, u32 at, void *to, u32 len) = (void *)26;
 static long (*skb_change_head)(struct __sk_buff *, u32 len, u64 flags) = (void *)43;
 static long (*skb_adjust_room)(struct __sk_buff *, int len, u32 mode, u64 flags) = (void *)50;
+static long (*redirect_neigh)(u32 link, const void *hop, int len, u64 flags) = (void *)152;
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "written for little-endian machines"
