@@ -19,6 +19,9 @@ const ecnMask = 0x03
 // Section 3.5). The zero value of every field but the addresses is its default.
 type Outer struct {
 	Src, Dst netip.Addr // the tunnel's own address and the peer's, both IPv4 unicast
+	// SrcPort is the tunnel's own port in UDP; 0 where the wire has one port only, and for
+	// protocol 41.
+	SrcPort uint16
 
 	TTL        uint8 // hops, 1 to 255; 0 means DefaultTTL
 	InheritTTL bool  // take the inner hop limit instead; TTL must be 0

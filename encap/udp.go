@@ -14,8 +14,8 @@ import (
 const UDPHeaderLen = HeaderLen + 8
 
 // UDPHeader is the outer headers of a tunnel of IPv6 in UDP (RFC 5572, v6udpv4; from
-// memory), made ready as a [Header] is. The wire sends from its own port; length,
-// identification, checksums and DF are its business too, so they are left out here.
+// memory), made ready as a [Header] is. The wire sends from its own port, whatever is said
+// here; length, identification, checksums and DF are its business too, so they are left out.
 type UDPHeader struct {
 	bytes       [UDPHeaderLen]byte
 	tosMask     uint8
@@ -37,6 +37,7 @@ func (o Outer) UDPHeader(port uint16) (UDPHeader, error) {
 	b[0], b[1], b[8], b[9] = 0x45, v4.tos, v4.ttl, protoUDP
 	binary.BigEndian.PutUint32(b[12:], v4.src)
 	binary.BigEndian.PutUint32(b[16:], v4.dst)
+	binary.BigEndian.PutUint16(b[20:], o.SrcPort)
 	binary.BigEndian.PutUint16(b[22:], port)
 	return h, nil
 }
@@ -88,8 +89,8 @@ func OuterLen(p *packet.Packet) int {
 }
 
 // DecapUDP is Decap for a datagram of IPv6 in UDP, from a wire that has checked it and
-// put its outer headers together again. The transport
-// checksum inside is as its sender left it: no kernel merges what is inside UDP.
+// put its outer headers together again. Sum and Seg stay as the wire has set them: only
+// the wire knows what came alone.
 func DecapUDP(p *packet.Packet) (src [4]byte, port uint16, d Drop) {
 	if !OverUDP(p) {
 		return src, 0, DropOuterProtocol

@@ -50,7 +50,7 @@ const serveExamples = `  # All one needs, with a network that is routed to this 
 // serveSettings are the flags that are keys of the file too, in the order of --help.
 var serveSettings = append([]cli.Setting{
 	prefixSetting,
-	cli.Flag(config.Listen, "A.B.C.D[:PORT]", "where clients are expected, TCP and UDP, and where their tunnels end (at the first, of several); default: the address of the IPv4 default route, port 3653; repeatable"),
+	cli.Flag(config.Listen, "A.B.C.D[:PORT]", "where clients are expected, TCP and UDP, and where their tunnels end (of several: in UDP at the one that is asked at, else at the first); default: the address of the IPv4 default route, port 3653; repeatable"),
 	cli.Flag(config.Anonymous, "bool", "let in who has no account: an address, never a prefix"),
 	cli.Flag(config.ConfigureHost, "bool", "set what this host needs to forward packets, and set it back at the end"),
 	stateSetting,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sixin4/cmd/internal/exit"
+	"sixin4/tsp"
 	"sixin4/tsp/broker/store"
 )
 
@@ -209,6 +210,32 @@ func TestAgo(t *testing.T) {
 	} {
 		if got := ago(now.Add(-tt.before), now); got != tt.want {
 			t.Errorf("%v: %q, want %q", tt.before, got, tt.want)
+		}
+	}
+}
+
+// TestTunnelUDP: a tunnel in UDP is listed with the client's port, and shown with the broker's
+// end too, which one of protocol 41 has not.
+func TestTunnelUDP(t *testing.T) {
+	d, broker, alice, _ := busy(t)
+	bob := d.user(broker, "bob")
+	l, err := broker.Reserve(t.Context(), store.Want{UserID: bob.ID})
+	if err == nil {
+		_, err = broker.Activate(t.Context(), store.Activation{
+			ID: l.ID, Epoch: l.Epoch, Node: "192.0.2.2", Type: tsp.V6UDPV4,
+			Outer: netip.MustParseAddrPort("198.51.100.9:4711"), Local: netip.MustParseAddrPort("192.0.2.2:443"),
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := d.run("tunnel list"); !strings.Contains(out, " 198.51.100.9:4711 ") {
+		t.Errorf("list\n%s", out)
+	}
+	for id, want := range map[string]bool{l.ID: true, alice.ID: false} {
+		out := d.run("tunnel show " + id + " --json")
+		if strings.Contains(out, `"local": "192.0.2.2:443"`) != want || strings.Contains(out, `"local"`) != want {
+			t.Errorf("%s\nwith the broker's end: want %t", out, want)
 		}
 	}
 }

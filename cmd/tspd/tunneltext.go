@@ -18,6 +18,7 @@ type shownTunnel struct {
 	State   string    `json:"state"` // offered, up, down or quarantined
 	Mode    tsp.Type  `json:"mode,omitempty"`
 	Outer   string    `json:"outer,omitempty"` // the client's IPv4 address, with the port if there is one
+	Local   string    `json:"local,omitempty"` // the broker's end of a tunnel in UDP
 	Node    string    `json:"node,omitempty"`  // the broker that carries it
 	Created time.Time `json:"created"`
 	Seen    time.Time `json:"last_seen,omitzero"`
@@ -29,7 +30,7 @@ type shownTunnel struct {
 func showTunnel(l store.Lease, user string) shownTunnel {
 	t := shownTunnel{
 		ID: l.ID, User: user, Address: l.Client6.String(), Server: l.Server6.String(), State: string(l.State),
-		Mode: l.Type, Outer: outer(l.Outer), Node: l.Node, Created: l.Created, Seen: l.LastSeen, Expires: l.Expires,
+		Mode: l.Type, Outer: outer(l.Outer), Local: outer(l.Local), Node: l.Node, Created: l.Created, Seen: l.LastSeen, Expires: l.Expires,
 		lease: l,
 	}
 	if l.Prefix.IsValid() {

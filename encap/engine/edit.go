@@ -26,16 +26,15 @@ type Refusal struct {
 //
 // The peers taken out are those of protocol 41; ChangeAt takes out any.
 func (t *Table) Change(without []netip.Addr, with []Peer) (*Table, []Refusal) {
-	at := make([]netip.AddrPort, len(without))
+	at := make([]End, len(without))
 	for i, remote := range without {
-		at[i] = netip.AddrPortFrom(remote, 0)
+		at[i] = End{AddrPort: netip.AddrPortFrom(remote, 0)}
 	}
 	return t.ChangeAt(at, with)
 }
 
-// ChangeAt is Change for peers over UDP too, by address and port; port 0 is a peer of
-// protocol 41.
-func (t *Table) ChangeAt(without []netip.AddrPort, with []Peer) (*Table, []Refusal) {
+// ChangeAt is Change for peers over UDP too.
+func (t *Table) ChangeAt(without []End, with []Peer) (*Table, []Refusal) {
 	next := *t
 	e := editor{Table: &next}
 	if 2*(len(without)+len(with)) > t.Len() {
@@ -50,7 +49,7 @@ func (t *Table) ChangeAt(without []netip.AddrPort, with []Peer) (*Table, []Refus
 	var refused []Refusal
 	for _, p := range with {
 		if err := e.put(p); err != nil {
-			e.remove(p.at())
+			e.remove(p.End())
 			refused = append(refused, Refusal{p, fmt.Errorf("peer %v: %w", p, err)})
 		}
 	}
@@ -120,7 +119,7 @@ func (e *editor) slot(i int32) *peer {
 
 // clear takes away what the peer at the address of p has, unless p has the same.
 func (e *editor) clear(p Peer) {
-	i, ok := e.findAt(p.at())
+	i, ok := e.findAt(p.End())
 	if !ok || slices.Equal(e.at(i).Prefixes, p.Prefixes) {
 		return
 	}
@@ -149,9 +148,9 @@ func (e *editor) put(p Peer) error {
 	if err != nil {
 		return err
 	}
-	i, ok := e.findAt(p.at())
+	i, ok := e.findAt(p.End())
 	if !ok {
-		i = e.add(p.at())
+		i = e.add(p.End())
 	}
 	if !slices.Equal(e.at(i).Prefixes, p.Prefixes) {
 		if err := e.addPrefixes(p.Prefixes, i); err != nil {
@@ -182,7 +181,7 @@ func (e *editor) shared(p netip.Prefix) bool {
 }
 
 // add adds a peer without anything.
-func (e *editor) add(at netip.AddrPort) (i int32) {
+func (e *editor) add(at End) (i int32) {
 	e.ownLists()
 	if len(e.free) == 0 {
 		first := int32(len(e.slots) << slotBits)
@@ -192,8 +191,8 @@ func (e *editor) add(at netip.AddrPort) (i int32) {
 		}
 	}
 	i, e.free = e.free[len(e.free)-1], e.free[:len(e.free)-1]
-	*e.slot(i) = peer{count: new(peerCounters), Peer: Peer{Remote: at.Addr(), Port: at.Port()}}
-	key := keyAt(at.Addr().As4(), at.Port())
+	*e.slot(i) = peer{count: new(peerCounters), Peer: Peer{Remote: at.Addr(), Port: at.Port(), Socket: at.Socket}}
+	key := at.key()
 	if !e.owned {
 		e.remotes.own(key)
 	}
@@ -201,8 +200,8 @@ func (e *editor) add(at netip.AddrPort) (i int32) {
 	return i
 }
 
-// remove takes the peer at an address out, if there is one.
-func (e *editor) remove(at netip.AddrPort) {
+// remove takes the peer at an end out, if there is one.
+func (e *editor) remove(at End) {
 	i, ok := e.findAt(at)
 	if !ok {
 		return
@@ -211,7 +210,7 @@ func (e *editor) remove(at netip.AddrPort) {
 	e.removePrefixes(p.Prefixes, i)
 	*p = peer{}
 	e.free = append(e.free, i)
-	key := keyAt(at.Addr().As4(), at.Port())
+	key := at.key()
 	if !e.owned {
 		e.remotes.own(key)
 	}

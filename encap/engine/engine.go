@@ -59,6 +59,9 @@ type Lane struct {
 	// ports. Which kind a packet is its outer headers say: no raw socket of protocol 41
 	// brings UDP, and no UDP wire anything else.
 	UDP bool
+	// Socket is the number of the UDP wire: a peer over UDP is one of the wire that has its
+	// number only (Peer.Socket). 0 where there is one.
+	Socket uint16
 }
 
 // Config describes an engine.
@@ -239,7 +242,7 @@ func (e *Engine) Change(without []netip.Addr, with []Peer) []Refusal {
 }
 
 // ChangeAt is Table.ChangeAt on the table in use, which it replaces.
-func (e *Engine) ChangeAt(without []netip.AddrPort, with []Peer) []Refusal {
+func (e *Engine) ChangeAt(without []End, with []Peer) []Refusal {
 	return e.change(func(t *Table) (*Table, []Refusal) { return t.ChangeAt(without, with) })
 }
 

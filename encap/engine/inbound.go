@@ -101,7 +101,7 @@ func (l *lane) admit(t *Table, now time.Time, last *owner, p *packet.Packet) enc
 func (l *lane) decap(p *packet.Packet) (remoteKey, encap.Drop) {
 	if l.UDP && encap.OverUDP(p) {
 		src, port, d := encap.DecapUDP(p)
-		return keyAt(src, port), d
+		return keyAt(src, port).by(l.Socket), d
 	}
 	src, d := encap.Decap(p)
 	return keyOf(src), d

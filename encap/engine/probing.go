@@ -12,7 +12,7 @@ import (
 // Probing is a search for what the path to a peer carries (RFC 8899): how far it is, and
 // what its probes look like.
 type Probing struct {
-	// Remote and Port are those of the peer.
+	// Remote and Port are those of the peer, and its Socket is 0.
 	Remote netip.Addr
 	Port   uint16
 	// MTU is the longest IPv4 packet, in bytes, that the path was found to carry: what is
@@ -25,7 +25,7 @@ type Probing struct {
 
 // probes are the addresses of probes as a packet has them.
 type probes struct {
-	remote   netip.AddrPort
+	remote   End
 	from, to [16]byte
 }
 
@@ -35,7 +35,7 @@ type probes struct {
 func (e *Engine) SetProbing(p Probing) error {
 	e.swap.Lock()
 	defer e.swap.Unlock()
-	t, at := e.table.Load(), netip.AddrPortFrom(p.Remote, p.Port)
+	t, at := e.table.Load(), End{AddrPort: netip.AddrPortFrom(p.Remote, p.Port)}
 	if before := e.probing.Load(); before != nil && before.remote != at {
 		if i, ok := t.findAt(before.remote); ok {
 			t.at(i).count.path.Limit(0)

@@ -27,8 +27,8 @@ type remote struct {
 	index int32
 }
 
-// remoteKey is an outer IPv4 address, and the port of a peer over UDP or 0: protocol 41
-// has none, and UDP has no port 0.
+// remoteKey is an outer IPv4 address, and of a peer over UDP its port and, on top, the number
+// of the socket: protocol 41 has none, and UDP has no port 0.
 type remoteKey uint64
 
 // overUDP reports whether a key is that of a peer over UDP.
@@ -39,6 +39,9 @@ func keyOf(a [4]byte) remoteKey { return keyAt(a, 0) }
 func keyAt(a [4]byte, port uint16) remoteKey {
 	return remoteKey(binary.BigEndian.Uint32(a[:]))<<16 | remoteKey(port)
 }
+
+// by is a key of a peer over UDP with the number of the socket.
+func (k remoteKey) by(socket uint16) remoteKey { return k | remoteKey(socket)<<48 }
 
 // pageLen is how long the pages are on the average at most.
 const pageLen = 8

@@ -35,6 +35,7 @@ type ICMPStats struct {
 type PeerStats struct {
 	Remote    netip.Addr
 	Port      uint16 // Peer.Port
+	Socket    uint16 // Peer.Socket
 	Prefixes  []netip.Prefix
 	LastHeard time.Time // when a packet of it was last accepted; zero: never
 	Tx, Rx    Count
@@ -98,7 +99,7 @@ func (e *Engine) Peer(remote netip.Addr) (PeerStats, bool) {
 func (c Count) plus(d Count) Count { return Count{c.Packets + d.Packets, c.Bytes + d.Bytes} }
 
 func (p *peer) stats() PeerStats {
-	s := PeerStats{Remote: p.Remote, Port: p.Port, Prefixes: p.Prefixes, Tx: p.count.tx.load(), Rx: p.count.rx.load()}
+	s := PeerStats{Remote: p.Remote, Port: p.Port, Socket: p.Socket, Prefixes: p.Prefixes, Tx: p.count.tx.load(), Rx: p.count.rx.load()}
 	if ns := p.count.lastHeard.Load(); ns != 0 {
 		s.LastHeard = time.Unix(0, ns)
 	}

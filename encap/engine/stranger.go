@@ -7,14 +7,14 @@ import (
 	"sixin4/encap/packet"
 )
 
-// Stranger is a packet that came over UDP from an address and port which are not those
-// of the peer that has its inner source. A NAT on the way may have given the peer others;
-// or somebody forges.
+// Stranger is a packet that came over UDP from an address and port, or to a socket, which are
+// not those of the peer that has its inner source. A NAT on the way may have given the peer
+// others; or somebody forges.
 type Stranger struct {
-	From netip.AddrPort // where it came from
-	Peer netip.AddrPort // where the peer is that has its source
-	Len  int            // of the inner packet, bytes
-	Head [64]byte       // its first bytes: enough for an ICMPv6 echo message with 16 bytes of data
+	From End      // where it came from, and to which socket
+	Peer End      // where the peer is that has its source
+	Len  int      // of the inner packet, bytes
+	Head [64]byte // its first bytes: enough for an ICMPv6 echo message with 16 bytes of data
 }
 
 // stranger tells of a packet that was refused, if its source is a peer's over UDP.
@@ -26,7 +26,7 @@ func (l *lane) stranger(t *Table, from remoteKey, p *packet.Packet) {
 	if !ok || i == ours || t.at(i).Port == 0 {
 		return
 	}
-	s := Stranger{From: from.addrPort(), Peer: t.at(i).at(), Len: p.Len()}
+	s := Stranger{From: End{from.addrPort(), l.Socket}, Peer: t.at(i).End(), Len: p.Len()}
 	n := copy(s.Head[:], p.Head())
 	copy(s.Head[n:], p.Payload)
 	l.e.cfg.Stranger(s)
@@ -38,9 +38,8 @@ func (k remoteKey) addrPort() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)}), uint16(k))
 }
 
-// PeerAt is Peer for peers over UDP too, by address and port; port 0 is a peer of
-// protocol 41.
-func (e *Engine) PeerAt(at netip.AddrPort) (PeerStats, bool) {
+// PeerAt is Peer for peers over UDP too.
+func (e *Engine) PeerAt(at End) (PeerStats, bool) {
 	t := e.table.Load()
 	i, ok := t.findAt(at)
 	if !ok {

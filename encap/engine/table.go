@@ -21,6 +21,10 @@ type Peer struct {
 	// Port is that of a peer whose packets go in UDP (RFC 5572, v6udpv4; from memory);
 	// 0 is one of protocol 41. One address may have one of these and many of those.
 	Port uint16
+	// Socket is the number of the UDP wire that its packets come by (Lane.Socket): one
+	// address and port may have a peer at each. Which wire they leave by is for Config's
+	// writers to find, in Outer.Src and Outer.SrcPort. Of no meaning for protocol 41.
+	Socket uint16
 	// Map, in place of Remote, makes it all the peers whose IPv4 addresses are parts of
 	// their IPv6 addresses. They are one in all other ways: counters, rate and what is
 	// learnt about their paths. A table has at most one such peer. Its Outer.Src is the
@@ -151,7 +155,7 @@ func NewTable(cfg TableConfig) (*Table, error) {
 	}
 	e := editor{Table: t, owned: true}
 	for _, p := range cfg.Peers {
-		if _, ok := t.findAt(p.at()); ok {
+		if _, ok := t.findAt(p.End()); ok {
 			return nil, fmt.Errorf("peer %v: configured twice", p)
 		}
 		if err := e.put(p); err != nil {
@@ -175,23 +179,34 @@ func (t *Table) at(i int32) *peer { return &t.slots[i>>slotBits][i&(1<<slotBits-
 
 // find is the index of the peer of protocol 41 at an address.
 func (t *Table) find(remote netip.Addr) (int32, bool) {
-	return t.findAt(netip.AddrPortFrom(remote, 0))
+	return t.findAt(End{AddrPort: netip.AddrPortFrom(remote, 0)})
 }
 
-// findAt is the index of the peer at an address and port.
-func (t *Table) findAt(at netip.AddrPort) (int32, bool) {
+// findAt is the index of the peer at an end.
+func (t *Table) findAt(at End) (int32, bool) {
 	if !at.Addr().Is4() {
 		return 0, false
 	}
-	return t.remotes.get(keyAt(at.Addr().As4(), at.Port()))
+	return t.remotes.get(at.key())
 }
 
-// at is where a peer is, with port 0 for protocol 41.
-func (p Peer) at() netip.AddrPort {
-	if p.Map != nil {
-		return netip.AddrPortFrom(unspecified4, 0)
+// End is where a peer is, as a table knows it. No two are at one.
+type End struct {
+	netip.AddrPort        // of the peer; port 0 is protocol 41
+	Socket         uint16 // Peer.Socket; 0 for protocol 41
+}
+
+func (a End) key() remoteKey { return keyAt(a.Addr().As4(), a.Port()).by(a.Socket) }
+
+// End is where the peer is.
+func (p Peer) End() End {
+	switch {
+	case p.Map != nil:
+		return End{AddrPort: netip.AddrPortFrom(unspecified4, 0)}
+	case p.Port == 0:
+		return End{AddrPort: netip.AddrPortFrom(p.Remote, 0)}
 	}
-	return netip.AddrPortFrom(p.Remote, p.Port)
+	return End{netip.AddrPortFrom(p.Remote, p.Port), p.Socket}
 }
 
 // String is the address of a peer, with its port if it has one.
@@ -202,7 +217,7 @@ func (p Peer) String() string {
 	case p.Port == 0:
 		return p.Remote.String()
 	}
-	return p.at().String()
+	return p.End().String()
 }
 
 // encap puts the outer headers to p in front of a packet, or says why there are none.
@@ -233,7 +248,7 @@ func (t *Table) adopt(before *Table) {
 		return
 	}
 	for p := range t.all() {
-		if j, ok := before.findAt(p.Peer.at()); ok {
+		if j, ok := before.findAt(p.End()); ok {
 			p.count = before.at(j).count
 		}
 	}

@@ -76,7 +76,7 @@ func TestPeersOverUDP(t *testing.T) {
 		at := netip.AddrPortFrom(hubAddr(0), 4000)
 		moved := behindNAT().Peers[1]
 		moved.Port = 4001
-		if refused := r.ChangeAt([]netip.AddrPort{at}, []Peer{moved}); refused != nil {
+		if refused := r.ChangeAt([]End{{AddrPort: at}}, []Peer{moved}); refused != nil {
 			t.Fatal(refused)
 		}
 		equalPackets(t, "from the port before", inUDP(overUDP(at, 0, udp(hubHost(1), host6, 1, 100))))

@@ -23,9 +23,9 @@ type Broker struct {
 	// Prefix is what addresses and prefixes of clients are taken from: as package pool
 	// wants it.
 	Prefix netip.Prefix
-	// Listen is where clients are expected, TCP and UDP; tunnels end at the first. Empty
-	// means the address of the IPv4 default route and DefaultPort. The addresses
-	// are IPv4, the ports never 0.
+	// Listen is where clients are expected, TCP and UDP; tunnels in UDP end where they are
+	// asked for, others at the first. Empty means the address of the IPv4 default route and
+	// DefaultPort. The addresses are IPv4, the ports never 0.
 	Listen []netip.AddrPort
 
 	Anonymous     bool // let in who has no account

@@ -17,7 +17,6 @@ var badBroker = []struct {
 	wantCause string
 }{
 	{"prefix empty", Prefix, "", "not an IPv6 prefix, like 2001:db8:1000::/36"},
-	{"wire for one far end", Wire, "bpf", "the kernel carries packets of one far end only; auto, raw or packet for a hub"},
 	{"prefix word", Prefix, "auto", "not an IPv6 prefix, like 2001:db8:1000::/36"},
 	{"prefix without length", Prefix, "2001:db8::", "an address without a length; a prefix belongs here, like 2001:db8:1000::/36"},
 	{"prefix IPv4", Prefix, "192.0.2.0/24", "192.0.2.0/24 is an IPv4 prefix; the tunnel carries IPv6: the network of a broker is one of IPv6, like 2001:db8:1000::/36"},

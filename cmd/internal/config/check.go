@@ -17,7 +17,7 @@ func Check(raw Raw) (Config, error) {
 	steps := []func(*Config) error{
 		checkPeers, checkLocal, checkAddresses, checkRoutes,
 		func(c *Config) error { return c.Common.check(raw) },
-		func(c *Config) error { return c.Common.checkHub(raw, c.Hub) },
+		func(c *Config) error { return c.Common.checkStaticHub(raw, c.Hub) },
 		checkFarEnd, checkPrograms,
 	}
 	for _, step := range steps {

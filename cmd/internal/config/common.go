@@ -85,10 +85,16 @@ func (c *Common) checkHub(raw Raw, hub bool) error {
 	if v, _ := raw.last(MTU); hub && c.Probe {
 		return invalid(MTU, v, "the way to each of several far ends carries something else, and only one can be asked; auto, or a number, for a hub")
 	}
+	return nil
+}
+
+// checkStaticHub is checkHub for one whose far ends are configured: these cannot say that
+// they take what the kernel sends.
+func (c *Common) checkStaticHub(raw Raw, hub bool) error {
 	if v, _ := raw.last(Wire); hub && c.Wire == WireBPF {
 		return invalid(Wire, v, "the kernel carries packets of one far end only; auto, raw or packet for a hub")
 	}
-	return nil
+	return c.checkHub(raw, hub)
 }
 
 func (c *Common) checkLog(raw Raw) (err error) {

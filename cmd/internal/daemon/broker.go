@@ -80,7 +80,7 @@ type brokerage struct {
 func brokerSettings(cfg config.Broker) settings {
 	return settings{
 		Common: cfg.Common, invalid: cfg.Invalid,
-		rate: cfg.TunnelRate, blocked: engine.Ports(cfg.Blocked),
+		hub: true, rate: cfg.TunnelRate, blocked: engine.Ports(cfg.Blocked),
 	}
 }
 
@@ -212,7 +212,8 @@ func (b *brokerage) live(ctx context.Context) ([]store.Lease, error) {
 			continue
 		}
 		live[i], err = b.store.Activate(ctx, store.Activation{
-			ID: l.ID, Epoch: l.Epoch + 1, Node: b.node(), Type: l.Type, Outer: l.Outer, Expires: l.Expires,
+			ID: l.ID, Epoch: l.Epoch + 1, Node: b.node(), Type: l.Type,
+			Outer: l.Outer, Local: l.Local, Merged: l.Merged, Expires: l.Expires,
 		})
 		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
@@ -231,6 +232,7 @@ func (b *brokerage) openServer(context.Context) (err error) {
 		Redirect:    b.redirect(),
 		Logger:      b.env.Logger,
 		Carries:     b.carriedTypes(),
+		Merged:      b.short != nil,
 		// A client that says proxy and names the address that it has itself is no proxy.
 		Proxy: func(_ *broker.User, from netip.AddrPort, end netip.Addr) bool { return end == from.Addr() },
 	}

@@ -56,6 +56,8 @@ func (t *negotiated) overUDP(s *shape, l *client.Lease) error {
 		Prefixes: []netip.Prefix{everything},
 		MTU:      s.mtu,
 		port:     l.Broker.Port(),
+		merged:   l.Merged,
+		inner:    farAddress(l),
 	}}
 	s.addresses = []netip.Prefix{linkLocal(s.local)}
 	return nil
@@ -82,21 +84,49 @@ type perhapsUDP struct {
 	held      atomic.Int64          // what the way to the peer over UDP carries, bytes; 0: not known
 }
 
-// lanes are those of a hub for IPv6 in UDP, and writers for both kinds.
-type lanes struct{ udp *wire.UDP }
+// lanes are those of a hub for IPv6 in UDP, and writers for both kinds. The number of a
+// socket, as the engine has it, is its place here.
+type lanes struct{ udp []*wire.UDP }
 
 // both makes a writer of protocol 41 one of both kinds.
 func (b lanes) both(raw wire.Writer) (wire.Writer, error) {
-	if b.udp == nil {
+	if len(b.udp) == 0 {
 		return raw, nil
 	}
-	udp, err := b.udp.NewWriter()
-	return wire.Both(raw, udp), err
+	ways := make([]wire.UDPWay, len(b.udp))
+	for i, u := range b.udp {
+		w, err := u.NewWriter()
+		if err != nil {
+			return nil, err
+		}
+		ways[i] = wire.UDPWay{Local: u.LocalAddr(), Writer: w}
+	}
+	return wire.Both(raw, ways...), nil
+}
+
+// number is that of the socket with an address and port. What is not known is the first's:
+// it was the only one that carried tunnels before this was on record.
+func (b lanes) number(local netip.AddrPort) (socket uint16, ok bool) {
+	for i, u := range b.udp {
+		if !local.IsValid() || u.LocalAddr() == local {
+			return uint16(i), true
+		}
+	}
+	return 0, false
+}
+
+// outerTo describes the outer header to a peer, which is from the socket that it is with.
+func (t *tunnel) outerTo(s shape, p PlannedPeer) encap.Outer {
+	o := t.outer(s.local, p.Remote)
+	if p.local.IsValid() {
+		o.Src, o.SrcPort = p.local.Addr(), p.local.Port()
+	}
+	return o
 }
 
 // add gives an engine that was configured for protocol 41 the other kind too.
 func (t *tunnel) addUDP(cfg *engine.Config) (err error) {
-	if t.beside.udp == nil {
+	if len(t.beside.udp) == 0 {
 		return nil
 	}
 	outs := []*engine.Writer{&cfg.Inbound.Back}
@@ -108,17 +138,19 @@ func (t *tunnel) addUDP(cfg *engine.Config) (err error) {
 			return err
 		}
 	}
-	raw, err := t.wire.NewWriter()
-	if err != nil {
-		return err
+	for i, u := range t.beside.udp {
+		raw, err := t.wire.NewWriter()
+		if err != nil {
+			return err
+		}
+		back, err := t.beside.both(raw)
+		if err != nil {
+			return err
+		}
+		cfg.More = append(cfg.More, engine.Lane{
+			In: u.Reader(), Out: t.device.NewWriter(), Back: back, UDP: true, Socket: uint16(i),
+		})
 	}
-	back, err := t.beside.both(raw)
-	if err != nil {
-		return err
-	}
-	cfg.More = append(cfg.More, engine.Lane{
-		In: t.beside.udp.Reader(), Out: t.device.NewWriter(), Back: back, UDP: true,
-	})
 	cfg.Stranger = t.stranger
 	return nil
 }

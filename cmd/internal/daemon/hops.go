@@ -36,6 +36,9 @@ func (t *tunnel) newFollower() *follower {
 			if conn := t.conn.Load(); conn != nil {
 				return conn
 			}
+			if session := t.now.Load().session; session != nil {
+				return routedUDP{session}
+			}
 			return nil
 		},
 		hops:   func() map[[4]byte]wire.Hop { return t.hops(t.now.Load()) },
@@ -73,6 +76,12 @@ type hopSetter interface {
 	SetHops(map[[4]byte]wire.Hop)
 }
 
+// routedUDP is a tunnel in UDP, whose engine leaves the next hop to the kernel.
+type routedUDP struct{ session *sessionConn }
+
+// SetHops has nothing to do.
+func (routedUDP) SetHops(map[[4]byte]wire.Hop) {}
+
 // follower chooses between the two sockets of a wire. A peer whose next hop the
 // wire does not know is sent to through the raw socket, where this host's packet
 // filter sees what leaves; so with no hops the wire is the raw one.
@@ -88,6 +97,7 @@ type follower struct {
 	direct atomic.Bool // the wire has next hops now
 	asked  bool        // whether something wants to see what leaves
 	free   bool        // nothing does, as was last known
+	looks  string      // who does
 	last   hopSetter   // has the hops
 	known  map[[4]byte]wire.Hop
 }
@@ -129,9 +139,8 @@ func (f *follower) run(ctx context.Context, ready func()) error {
 // same hops, as long as there is a connection for the others.
 func (f *follower) look(due bool) {
 	age := f.kernel.epoch() // before anything of the tunnel is looked at
-	was := f.free
-	f.free = f.always || f.nobodyLooks()
-	conn := f.conn()
+	was, conn := f.free, f.conn()
+	f.free = f.always || f.nobodyLooks(conn)
 	same := conn == f.last && was == f.free
 	f.last = conn
 	if conn != nil && (!same || f.free && due) {
@@ -151,19 +160,22 @@ func (f *follower) look(due bool) {
 func (f *follower) unfit(conn hopSetter) string {
 	switch {
 	case !f.free:
-		return "packets do not go to the link directly"
+		return f.looks
 	case conn == nil:
-		return "there is no socket of protocol 41 now"
+		return "the tunnel has no socket now"
 	}
 	return ""
 }
 
 // nobodyLooks asks whether packets may pass by all that wants to see them, and
-// logs when that changes. At the start the raw socket is no change.
-func (f *follower) nobodyLooks() bool {
+// logs when that changes. At the start the raw socket is no change. A tunnel in UDP has
+// none: what changes for it says the shortcut.
+func (f *follower) nobodyLooks(conn hopSetter) bool {
 	seen, err := f.egress()
 	free := len(seen) == 0 && err == nil
+	_, inUDP := conn.(routedUDP)
 	switch {
+	case inUDP:
 	case free && !f.free:
 		f.log.Info("packets are handed to the link directly")
 	case !free && f.free:
@@ -172,6 +184,9 @@ func (f *follower) nobodyLooks() bool {
 		f.log.Debug("packets go through the raw socket", "reason", whoLooks(seen, err))
 	}
 	f.asked = true
+	if f.looks = ""; !free {
+		f.looks = whoLooks(seen, err)
+	}
 	return free
 }
 

@@ -23,6 +23,9 @@ import (
 // carrier is what the daemon needs of a kernelpath.Path.
 type carrier interface {
 	Set(*kernelpath.Flow) error
+	PutPeer(kernelpath.Peer) error
+	RemovePeer(local, remote netip.AddrPort) error
+	PeerStats(local, remote netip.AddrPort) (kernelpath.Stats, bool)
 	Stats() (kernelpath.Stats, error)
 	Close() error
 }
@@ -44,6 +47,9 @@ type shortcut struct {
 	given  *kernelpath.Flow // what path carries now
 	reason string           // why it carries nothing, as was last logged
 	age    uint64           // the epoch: how often what is given was withdrawn
+
+	clients clients // of a hub
+	trying  bell    // rings when a trial is due
 }
 
 // newShortcut is nil where the settings want no such thing.
@@ -51,10 +57,14 @@ func (t *tunnel) newShortcut() *shortcut {
 	if t.set.Wire != config.WireAuto && t.set.Wire != config.WireBPF {
 		return nil
 	}
+	room := 0
+	if t.set.hub {
+		room = mostClients
+	}
 	return &shortcut{
 		always: t.set.Wire == config.WireBPF,
 		open: func() (carrier, error) {
-			return kernelpath.Open(kernelpath.Config{Device: t.iface.Index})
+			return kernelpath.Open(kernelpath.Config{Device: t.iface.Index, Peers: room})
 		},
 		flow:     t.flow,
 		watchers: t.watchers,
@@ -89,34 +99,53 @@ func (t *tunnel) flow(hops map[[4]byte]wire.Hop) (*kernelpath.Flow, string) {
 	t.change.Lock()
 	defer t.change.Unlock()
 	now := t.now.Load()
-	switch {
-	case now.hub || len(now.peers) != 1 || now.peers[0].mapping != nil || !slices.Equal(now.peers[0].Prefixes, []netip.Prefix{everything}):
-		return nil, "the tunnel has not one peer for all addresses"
-	case now.inUDP():
-		return nil, "the tunnel is one of IPv6 in UDP"
-	case t.trouble.Load() != nil:
-		return nil, "the peer cannot be reached"
-	case now.wireMTU < smallestWire || t.cutsFor(now.peers[0].Remote):
-		return nil, fmt.Sprintf("the link or path carries less than %d bytes", smallestWire)
+	if t.set.hub {
+		return t.hubFlow(now)
 	}
-	hop, known := hops[now.peers[0].Remote.As4()]
+	if reason := t.unfit(now); reason != "" {
+		return nil, reason
+	}
+	peer := now.peers[0]
+	hop, known := hops[peer.Remote.As4()]
 	if !known {
 		return nil, "the next hop is not known"
 	}
 	own, err := net.InterfaceByIndex(hop.Link)
 	if err != nil || len(own.HardwareAddr) != 6 || len(hop.MAC) != 6 {
-		return nil, "the link is not Ethernet"
+		return nil, noEthernet
 	}
 	f := &kernelpath.Flow{
-		Outer: t.outer(now.local, now.peers[0].Remote),
-		Link:  hop.Link, LinkMAC: own.HardwareAddr, HopMAC: hop.MAC,
-		MTU:  t.learntMTU(now.peers[0].Remote, t.heldMTU(min(now.mtu, now.wireMTU.Tun()))),
+		Outer: t.outer(now.local, peer.Remote), SrcPort: now.port(), DstPort: peer.port,
+		Link: hop.Link, LinkMAC: own.HardwareAddr, HopMAC: hop.MAC,
+		MTU:  t.learntMTU(peer.Remote, t.heldMTU(min(now.mtu, now.carries(now.wireMTU)))),
 		Ours: t.seen.ours,
+		Here: now.here(),
 	}
-	for _, a := range now.global() {
-		f.Here = append(f.Here, a.Addr())
+	if now.inUDP() {
+		f.Asks, f.Trial = t.trials.id, !t.trials.hasPassed(now.session)
 	}
 	return f, ""
+}
+
+const noEthernet = "the link is not Ethernet"
+
+// unfit says why the kernel cannot carry a tunnel that is no hub, or nothing.
+func (t *tunnel) unfit(now *shape) string {
+	smallest := smallestWire
+	if now.inUDP() {
+		smallest = shortestUDP
+	}
+	switch {
+	case now.hub || len(now.peers) != 1 || now.peers[0].mapping != nil || !slices.Equal(now.peers[0].Prefixes, []netip.Prefix{everything}):
+		return "the tunnel has not one peer for all addresses"
+	case now.inUDP() && !now.peers[0].merged:
+		return "the broker takes no merged packets in UDP"
+	case t.trouble.Load() != nil:
+		return "the peer cannot be reached"
+	case now.wireMTU < smallest || t.cutsFor(now.peers[0].Remote):
+		return fmt.Sprintf("the link or path carries less than %d bytes", smallest)
+	}
+	return ""
 }
 
 // watchers are those who would not see packets that the kernel carries.
@@ -186,8 +215,14 @@ func (s *shortcut) allowed(f *kernelpath.Flow) (*kernelpath.Flow, string) {
 	if s.always {
 		return f, ""
 	}
-	if seen, err := s.watchers(s.path, f.Link); len(seen) > 0 || err != nil {
-		return nil, whoLooks(seen, err)
+	links := []int{f.Link}
+	if f.Hub != nil {
+		links = f.Hub.Links
+	}
+	for _, link := range links {
+		if seen, err := s.watchers(s.path, link); len(seen) > 0 || err != nil {
+			return nil, whoLooks(seen, err)
+		}
 	}
 	return f, ""
 }
@@ -208,18 +243,25 @@ func (s *shortcut) opened() bool {
 		return false
 	}
 	s.path, s.refuse = path, nil
+	s.clients.addAll(s)
 	return true
 }
+
+// inEarnest reports whether the kernel carries more of a tunnel than a trial.
+func inEarnest(f *kernelpath.Flow) bool { return f != nil && !f.Trial }
 
 // note remembers what is given now, and logs when the kernel begins or ends to carry.
 // That it does not at the start is no change, unless it was asked for.
 func (s *shortcut) note(f *kernelpath.Flow, reason string) {
-	was := s.given
-	s.given = f
-	switch {
-	case f != nil && was == nil:
+	was := inEarnest(s.given)
+	if s.given = f; f != nil {
+		s.trying.ring()
+	}
+	switch now := inEarnest(f); {
+	case f != nil && !now: // a trial
+	case now && !was:
 		s.log.Info("packets are carried by the kernel")
-	case f == nil && was != nil:
+	case f == nil && was:
 		s.log.Info("packets are not carried by the kernel any more", "reason", reason)
 	case f == nil && reason != s.reason && s.always:
 		s.log.Warn("packets are not carried by the kernel", "reason", reason)
@@ -254,7 +296,7 @@ func (s *shortcut) active() bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.given != nil
+	return inEarnest(s.given)
 }
 
 // close gives the path up. It is idempotent.

@@ -26,6 +26,7 @@ type fakePath struct {
 	sets   int
 	closed bool
 	refuse error
+	peers  map[netip.AddrPort]kernelpath.Peer
 }
 
 func (p *fakePath) Set(f *kernelpath.Flow) error {
@@ -51,6 +52,33 @@ func (p *fakePath) becomes(refuse error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refuse = refuse
+}
+
+func (p *fakePath) PutPeer(k kernelpath.Peer) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.peers == nil {
+		p.peers = make(map[netip.AddrPort]kernelpath.Peer)
+	}
+	p.peers[k.Remote] = k
+	return p.refuse
+}
+
+func (p *fakePath) RemovePeer(_, remote netip.AddrPort) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.peers, remote)
+	return nil
+}
+
+func (p *fakePath) PeerStats(_, remote netip.AddrPort) (kernelpath.Stats, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.peers[remote]; !ok {
+		return kernelpath.Stats{}, false
+	}
+	s, _ := p.Stats()
+	return s, true
 }
 
 func (p *fakePath) Stats() (kernelpath.Stats, error) {
@@ -334,7 +362,7 @@ func TestShortcutFlow(t *testing.T) {
 		{"one prefix", func(s *shape) {
 			s.peers = []PlannedPeer{{Remote: peer, Prefixes: []netip.Prefix{globalUnicast}}}
 		}, "", nil, "not one peer"},
-		{"in UDP", func(s *shape) { s.session = new(sessionConn) }, "", map[[4]byte]wire.Hop{peer.As4(): hop}, "in UDP"},
+		{"in UDP", func(s *shape) { s.session = new(sessionConn) }, "", map[[4]byte]wire.Hop{peer.As4(): hop}, "no merged packets in UDP"},
 		{"link of 1299", func(s *shape) { s.wireMTU = 1299 }, "", nil, "less than 1300"},
 		{"no way", func(*shape) {}, "unreachable", nil, "cannot be reached"},
 		{"no next hop", func(*shape) {}, "", nil, "next hop"},

@@ -3,12 +3,12 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"sixin4/encap/engine"
 	"sixin4/encap/keepalive"
 	"sixin4/tsp/broker"
 	"sixin4/tsp/broker/store"
@@ -35,18 +35,20 @@ type leases struct {
 	asker     *keepalive.Asker                                               // of all proofs; set once there is a device
 
 	mu      sync.Mutex
-	dirty   map[netip.AddrPort]bool // outer ends that the engine knows otherwise
-	fresh   []*liveLease            // to be asked once the engine knows them
-	doubts  []*liveLease            // that have to show where they are
+	dirty   map[engine.End]bool // ends that the engine knows otherwise
+	fresh   []*liveLease        // to be asked once the engine knows them
+	doubts  []*liveLease        // that have to show where they are
 	byID    map[string]*liveLease
-	byOuter map[netip.AddrPort]*liveLease // no two tunnels can have one end; port 0: protocol 41
-	users   map[string]int                // how many tunnels a user has
-	few     few                           // that peers has returned last
+	byOuter map[engine.End]*liveLease // no two tunnels can have one end
+	users   map[string]int            // how many tunnels a user has
+	few     few                       // that peers has returned last
 }
 
 // liveLease is a tunnel that is carried. The store's lease in it is never changed.
 type liveLease struct {
 	store.Lease
+	socket  uint16    // of lanes.udp, over UDP
+	merged  bool      // as in the lease, unless a later session at this end denied it
 	since   time.Time // accepted, or found there when asked
 	proven  bool
 	resumed bool      // of the run before: has until Silence to show that it is there
@@ -60,8 +62,8 @@ type liveLease struct {
 func newLeases(b *brokerage) *leases {
 	t := &leases{
 		b: b, changed: make(chan struct{}, 1), doubted: make(chan struct{}, 1), wanderers: newWanderers(),
-		dirty: make(map[netip.AddrPort]bool), users: make(map[string]int),
-		byID: make(map[string]*liveLease), byOuter: make(map[netip.AddrPort]*liveLease),
+		dirty: make(map[engine.End]bool), users: make(map[string]int),
+		byID: make(map[string]*liveLease), byOuter: make(map[engine.End]*liveLease),
 	}
 	t.asks = t.answers
 	return t
@@ -83,9 +85,10 @@ func (t *leases) Accept(ctx context.Context, g *broker.Grant) error {
 	if err != nil {
 		return err
 	}
+	outer, local, merged := endOf(g)
 	l, err := t.b.store.Activate(ctx, store.Activation{
 		ID: id, Epoch: epoch, Node: t.b.node(), Type: g.Tunnel.Type,
-		Outer: endOf(g), Expires: time.Now().Add(t.b.cfg.AnonymousLease),
+		Outer: outer, Local: local, Merged: merged, Expires: time.Now().Add(t.b.cfg.AnonymousLease),
 	})
 	if err != nil {
 		return err
@@ -135,32 +138,54 @@ const storeTime = 10 * time.Second
 // put carries a lease, in place of an earlier session of the same, and of one that had
 // the same outer address.
 func (t *leases) put(s store.Lease) {
-	t.carry(&liveLease{Lease: s, since: time.Now(), heard: s.LastSeen})
+	t.carry(t.live(s))
 }
 
-// resume carries a lease of the run before.
+// live is a lease as one that is carried from now on, by a socket that there is.
+func (t *leases) live(s store.Lease) *liveLease {
+	l := &liveLease{Lease: s, merged: s.Merged, since: time.Now(), heard: s.LastSeen}
+	if socket, ok := t.b.beside.number(s.Local); ok && s.Outer.Port() != 0 {
+		l.socket, l.Local = socket, t.b.beside.udp[socket].LocalAddr()
+	}
+	return l
+}
+
+// end is where a tunnel ends.
+func (l *liveLease) end() engine.End { return engine.End{AddrPort: l.Outer, Socket: l.socket} }
+
+// resume carries a lease of the run before, unless its client sends to where this broker
+// does not listen any more.
 func (t *leases) resume(s store.Lease) {
-	t.carry(&liveLease{Lease: s, since: time.Now(), heard: s.LastSeen, resumed: true})
+	l := t.live(s)
+	l.resumed = true
+	if _, ok := t.b.beside.number(s.Local); s.Outer.Port() != 0 && !ok {
+		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+		defer cancel()
+		t.retire(ctx, l, notHere(l))
+		return
+	}
+	t.carry(l)
 }
 
 func (t *leases) carry(l *liveLease) {
 	t.mu.Lock()
 	before := t.byID[l.ID]
-	if before != nil && (before.Epoch > l.Epoch || before.Epoch == l.Epoch && before.Outer == l.Outer) {
+	if before != nil && (before.Epoch > l.Epoch || before.Epoch == l.Epoch && before.end() == l.end()) {
+		t.renew(before, l)
 		t.mu.Unlock()
 		return // a later session was faster, or it is a renewal
 	}
 	if before != nil {
 		t.drop(before)
 	}
-	ousted := t.byOuter[l.Outer]
+	ousted := t.byOuter[l.end()]
 	if ousted != nil {
 		t.drop(ousted)
 	}
-	t.byID[l.ID], t.byOuter[l.Outer] = l, l
+	t.byID[l.ID], t.byOuter[l.end()] = l, l
 	t.users[l.UserID]++
 	t.fresh = append(t.fresh, l)
-	t.dirty[l.Outer] = true
+	t.dirty[l.end()] = true
 	t.mu.Unlock()
 	if ousted != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
@@ -168,6 +193,16 @@ func (t *leases) carry(l *liveLease) {
 		t.retire(ctx, ousted, "its outer address has another tunnel now")
 	}
 	t.notify()
+}
+
+// renew takes from a renewal of a session what may change by it: that the client does not
+// take merged TCP. t.mu is held.
+func (t *leases) renew(l, again *liveLease) {
+	if l.Epoch == again.Epoch && l.merged && !again.merged {
+		l.merged = false
+		t.dirty[l.end()] = true
+		t.notify()
+	}
 }
 
 // drop forgets a tunnel, if it has not been; t.mu is held.
@@ -179,13 +214,13 @@ func (t *leases) drop(l *liveLease) {
 	if t.byID[l.ID] == l {
 		delete(t.byID, l.ID)
 	}
-	if t.byOuter[l.Outer] == l {
-		delete(t.byOuter, l.Outer)
+	if t.byOuter[l.end()] == l {
+		delete(t.byOuter, l.end())
 	}
 	if t.users[l.UserID]--; t.users[l.UserID] == 0 {
 		delete(t.users, l.UserID)
 	}
-	t.dirty[l.Outer] = true
+	t.dirty[l.end()] = true
 	t.unproven.remove(l.ID)
 }
 

@@ -48,7 +48,7 @@ func TestLeaseHeld(t *testing.T) {
 			t.Errorf("%+v at %s: %+v, %v; want status %d", tt.user, tt.at, g, err, tsp.IPv4InUse)
 		}
 	}
-	before := o.byOuter[netip.MustParseAddrPort("192.0.2.3:0")]
+	before := o.byOuter[at("192.0.2.3:0")]
 	g, err := o.byDatagram(nil, "192.0.2.3") // nobody again: the same host for all that is known
 	if err != nil || g.Tunnel.Client6 != before.Client6 {
 		t.Fatalf("%+v, %v; want %v again", g, err, before.Client6)
@@ -112,7 +112,7 @@ func TestLeaseHeed(t *testing.T) {
 				}
 				o.up(alice, "192.0.2.1", tsp.Request{})
 			}
-			l := o.byOuter[netip.MustParseAddrPort("192.0.2.1:0")].Lease
+			l := o.byOuter[at("192.0.2.1:0")].Lease
 			if err := end(o, alice.ID, l); err != nil {
 				t.Fatal(err)
 			}

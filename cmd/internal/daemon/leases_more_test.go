@@ -28,7 +28,7 @@ func (o office) provenUp(u *broker.User, outer string) *tsp.Tunnel {
 	o.t.Helper()
 	tunnel := o.up(u, outer, tsp.Request{})
 	o.mu.Lock()
-	l := o.byOuter[netip.AddrPortFrom(netip.MustParseAddr(outer), 0)]
+	l := o.byOuter[at(outer+":0")]
 	o.mu.Unlock()
 	o.ask(o.t.Context(), l)
 	return tunnel
@@ -188,7 +188,7 @@ func TestLeaseHandOver(t *testing.T) {
 	if got := o.enginePeers(); !slices.Equal(got, want) || len(o.doubts) != 2 {
 		t.Errorf("the engine has %v, %d are to be asked; want %v", got, len(o.doubts), want)
 	}
-	clash := o.byOuter[netip.MustParseAddrPort("192.0.2.3:0")].Lease
+	clash := o.byOuter[at("192.0.2.3:0")].Lease
 	clash.ID, clash.UserID, clash.Outer = store.NewID(time.Now()), "", netip.MustParseAddrPort("192.0.2.9:0")
 	o.put(clash)
 	o.up(o.user("carol", 0), "192.0.2.4", tsp.Request{})
@@ -295,9 +295,9 @@ func mustTable(t *testing.T, tunnel *tunnel, s shape) *engine.Table {
 func TestLeaseFull(t *testing.T) {
 	o := newOffice(t, "redirect", "192.0.2.99", "redirect-above", "2")
 	alice, bob, carol := o.user("alice", 0), o.user("bob", 0), o.user("carol", 0)
-	at := func(a string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(a), 4711) }
+	from := func(a string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(a), 4711) }
 	o.up(alice, "192.0.2.1", tsp.Request{})
-	if o.full(carol, at("192.0.2.4")) {
+	if o.full(carol, from("192.0.2.4")) {
 		t.Error("full with one tunnel of two")
 	}
 	o.up(nil, "192.0.2.3", tsp.Request{})
@@ -312,12 +312,12 @@ func TestLeaseFull(t *testing.T) {
 		{"the user of a tunnel, from elsewhere", alice, "192.0.2.4", false},
 		{"where a tunnel ends", nil, "192.0.2.3", false},
 	} {
-		if got := o.full(tt.user, at(tt.from)); got != tt.want {
+		if got := o.full(tt.user, from(tt.from)); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}
-	o.end(t.Context(), o.byOuter[netip.MustParseAddrPort("192.0.2.1:0")], "test")
-	if o.full(bob, at("192.0.2.4")) || len(o.users) != 1 {
+	o.end(t.Context(), o.byOuter[at("192.0.2.1:0")], "test")
+	if o.full(bob, from("192.0.2.4")) || len(o.users) != 1 {
 		t.Errorf("full with one tunnel of two; users %v", o.users)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"sixin4/encap/engine"
 	"sixin4/tsp"
 	"sixin4/tsp/broker"
 	"sixin4/tsp/broker/store"
@@ -23,20 +24,21 @@ func (t *leases) Offer(ctx context.Context, ask broker.Ask) (*broker.Grant, erro
 	if err := t.checkOuter(ask.Outer); err != nil {
 		return nil, err
 	}
-	if !t.carries(ask) {
+	at, local, ok := t.asked(ask)
+	if !ok {
 		return nil, &tsp.Error{Code: tsp.BadType}
 	}
 	bits, err := ask.PrefixLen()
 	if err != nil {
 		return nil, err
 	}
-	if other, waits := t.rival(ask); other != nil && (sameEnd(ask, other) || waits && !ask.Hears || t.holds(ctx, other)) {
+	if other, waits := t.rival(ask, at); other != nil && (sameEnd(ask, other) || waits && !ask.Hears || t.holds(ctx, other)) {
 		if ask.User != nil || other.UserID != "" {
 			return nil, &tsp.Error{Code: tsp.IPv4InUse}
 		}
-		return &broker.Grant{ID: renewal + grantAt(grantID(other.ID, other.Epoch), ask), Tunnel: t.tunnel(other.Lease, ask)}, nil
+		return t.renewed(other, ask, at, local), nil
 	}
-	want := store.Want{PrefixLen: bits, From: askedEnd(ask), Expires: time.Now().Add(offerTime)}
+	want := store.Want{PrefixLen: bits, From: at.AddrPort, Expires: time.Now().Add(offerTime)}
 	if ask.User != nil {
 		want.UserID = ask.User.ID
 	}
@@ -49,7 +51,19 @@ func (t *leases) Offer(ctx context.Context, ask broker.Ask) (*broker.Grant, erro
 			t.giveUp(ctx, old)
 		}
 	}
-	return &broker.Grant{ID: grantAt(grantID(l.ID, l.Epoch), ask), Tunnel: t.tunnel(l, ask)}, nil
+	return &broker.Grant{ID: grantAt(grantID(l.ID, l.Epoch), at, local, ask.Merged), Tunnel: t.tunnel(l, ask, local)}, nil
+}
+
+// renewed is a grant that gives a client what it has. That it takes merged TCP is believed of
+// the session alone that began the tunnel: who renews it has shown nothing.
+func (t *leases) renewed(l *liveLease, ask broker.Ask, at engine.End, local netip.AddrPort) *broker.Grant {
+	t.mu.Lock()
+	merged := l.merged && ask.Merged
+	t.mu.Unlock()
+	return &broker.Grant{
+		ID:     renewal + grantAt(grantID(l.ID, l.Epoch), at, local, merged),
+		Tunnel: t.tunnel(l.Lease, ask, local),
+	}
 }
 
 // checkOuter refuses what cannot be another host.
@@ -64,7 +78,7 @@ func (t *leases) checkOuter(a netip.Addr) error {
 	return nil
 }
 
-// rival is the tunnel that ends where a client wants one and may be somebody else's,
+// rival is the tunnel that ends at the end where a client wants one and may be somebody else's,
 // nil for none. It waits when it is of the run before and has not answered yet: it has
 // time to, and loses its place only to who has shown to have the address. Who speaks over TCP has the address, so a tunnel of nobody there is its
 // own of before, or of one who has gone. Any other is asked: a datagram may have a
@@ -74,10 +88,10 @@ func (t *leases) checkOuter(a netip.Addr) error {
 // comes back over UDP with its interface still up: it gets the same again. Whoever only
 // claims to be there gives it nothing that it has not, and takes nothing away: such a
 // grant is a renewal, which changes no peer and cannot end the tunnel.
-func (t *leases) rival(ask broker.Ask) (other *liveLease, waits bool) {
+func (t *leases) rival(ask broker.Ask, at engine.End) (other *liveLease, waits bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	other = t.byOuter[askedEnd(ask)]
+	other = t.byOuter[at]
 	if other == nil || !other.proven && !other.resumed ||
 		ask.User != nil && ask.User.ID == other.UserID || ask.Conn == nil && other.UserID == "" {
 		return nil, false
@@ -120,13 +134,16 @@ func reserveError(err error, bits int) error {
 	return &tsp.Error{Code: code}
 }
 
-// tunnel is what the client is told of its lease.
-func (t *leases) tunnel(l store.Lease, ask broker.Ask) *tsp.Tunnel {
+// tunnel is what the client is told of its lease. local is the socket of a tunnel in UDP.
+func (t *leases) tunnel(l store.Lease, ask broker.Ask, local netip.AddrPort) *tsp.Tunnel {
 	o := &tsp.Tunnel{
 		Type: ask.Type, Lifetime: t.b.cfg.Lifetime,
 		Server4: t.b.local(), Client4: ask.Outer,
 		Server6: l.Server6, Client6: l.Client6, Prefix: l.Prefix,
 		DNS: t.b.dns,
+	}
+	if local.IsValid() {
+		o.Server4 = local.Addr()
 	}
 	if ask.Request.Keepalive > 0 {
 		// Not so rarely that silence between two would be the end of the tunnel.

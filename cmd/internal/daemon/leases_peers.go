@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sixin4/encap/engine"
 	"sixin4/tsp/broker"
 )
 
@@ -38,7 +39,10 @@ func (t *leases) peers(most int) []PlannedPeer {
 }
 
 func (l *liveLease) peer() PlannedPeer {
-	p := PlannedPeer{Remote: l.Outer.Addr(), Prefixes: []netip.Prefix{single(l.Client6)}, unproven: !l.proven, port: l.Outer.Port()}
+	p := PlannedPeer{
+		Remote: l.Outer.Addr(), Prefixes: []netip.Prefix{single(l.Client6)}, unproven: !l.proven,
+		port: l.Outer.Port(), socket: l.socket, local: l.Local, merged: l.merged, inner: l.Client6,
+	}
 	if l.Prefix.IsValid() {
 		p.Prefixes = append(p.Prefixes, l.Prefix)
 	}
@@ -50,10 +54,24 @@ func (l *liveLease) peer() PlannedPeer {
 func (t *leases) full(u *broker.User, from netip.AddrPort) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.byOuter[netip.AddrPortFrom(from.Addr(), 0)] != nil || t.byOuter[from] != nil || u != nil && t.users[u.ID] > 0 {
+	if t.endsAt(netip.AddrPortFrom(from.Addr(), 0)) || t.endsAt(from) || u != nil && t.users[u.ID] > 0 {
 		return false
 	}
 	return len(t.byOuter) >= t.b.cfg.RedirectAbove
+}
+
+// endsAt reports whether a tunnel ends at a client's address and port, by whatever socket.
+// t.mu is held.
+func (t *leases) endsAt(outer netip.AddrPort) bool {
+	if t.byOuter[engine.End{AddrPort: outer}] != nil {
+		return true
+	}
+	for i := range t.b.beside.udp {
+		if t.byOuter[engine.End{AddrPort: outer, Socket: uint16(i)}] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // notify has run hand over what is new.
@@ -82,7 +100,7 @@ func (t *leases) handOver(ctx context.Context) {
 	fresh, without, with := t.news()
 	for _, r := range t.b.changePeers(without, with, t.peers(mostHops+1)) {
 		t.mu.Lock()
-		l := t.byOuter[netip.AddrPortFrom(r.Peer.Remote, r.Peer.Port)]
+		l := t.byOuter[r.Peer.End()]
 		t.mu.Unlock()
 		if l != nil && t.inTheWay(ctx, l) {
 			continue
@@ -114,20 +132,20 @@ func (t *leases) inTheWay(ctx context.Context, l *liveLease) bool {
 	if l.gone {
 		return true
 	}
-	t.dirty[l.Outer] = true
+	t.dirty[l.end()] = true
 	t.notify()
 	return true
 }
 
 // news is what has changed since it was called last.
-func (t *leases) news() (fresh []*liveLease, without []netip.AddrPort, with []PlannedPeer) {
+func (t *leases) news() (fresh []*liveLease, without []engine.End, with []PlannedPeer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for outer := range t.dirty {
-		if l := t.byOuter[outer]; l != nil {
+	for at := range t.dirty {
+		if l := t.byOuter[at]; l != nil {
 			with = append(with, l.peer())
 		} else {
-			without = append(without, outer)
+			without = append(without, at)
 		}
 	}
 	clear(t.dirty)
@@ -137,6 +155,6 @@ func (t *leases) news() (fresh []*liveLease, without []netip.AddrPort, with []Pl
 
 // lastHeard is when a packet of a tunnel was accepted last, zero for never.
 func (t *leases) lastHeard(l *liveLease) time.Time {
-	p, _ := t.b.peerStats(l.Outer)
+	p, _ := t.b.peerStats(l.end())
 	return p.LastHeard
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sixin4/encap/engine"
 	"sixin4/tsp/broker/store"
 )
 
@@ -18,7 +19,7 @@ func TestLeasesPeers(t *testing.T) {
 		o := newLeases(nil)
 		add := func(n byte) {
 			at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, 0, n}), 0)
-			o.byOuter[at] = &liveLease{Lease: store.Lease{Outer: at}}
+			o.byOuter[engine.End{AddrPort: at}] = &liveLease{Lease: store.Lease{Outer: at}}
 		}
 		remotes := func() (list []netip.Addr) {
 			for _, p := range o.peers(most) {

@@ -28,7 +28,8 @@ import (
 //
 // Any client's kernel gives these replies. A packet with a forged outer source moves
 // nothing, as the reply does not come from there; and whoever answers at an address of
-// his own moves nothing as long as the client is where it was.
+// his own moves nothing as long as the client is where it was. All this is by the socket of the
+// tunnel: a client that sends to another one has a session there first.
 const (
 	challengeLife   = 3 * time.Second // of a nonce
 	challengeAgain  = time.Second     // after that a packet is answered by another request
@@ -61,7 +62,7 @@ type nonce [16]byte
 // challenge is a nonce that was sent to where a client may be.
 type challenge struct {
 	lease *liveLease
-	at    netip.AddrPort
+	at    engine.End
 	nonce nonce
 	begun time.Time // of the nonce
 	sent  time.Time // the last time
@@ -70,13 +71,13 @@ type challenge struct {
 // claim is that the client of a lease is somewhere.
 type claim struct {
 	lease *liveLease
-	at    netip.AddrPort
+	at    engine.End
 }
 
 // rebinding is the state of rebind, for its goroutine.
 type rebinding struct {
 	*leases
-	send     func(b []byte, to netip.AddrPort) error
+	send     func(b []byte, to engine.End) error
 	open     map[claim]*challenge
 	byNonce  map[nonce]*challenge
 	counts   map[*liveLease]*[2]int // of challenges, at its own address and elsewhere
@@ -85,7 +86,7 @@ type rebinding struct {
 	checks   sync.WaitGroup
 }
 
-func newRebinding(t *leases, send func(b []byte, to netip.AddrPort) error) *rebinding {
+func newRebinding(t *leases, send func(b []byte, to engine.End) error) *rebinding {
 	return &rebinding{
 		leases: t, send: send,
 		open: make(map[claim]*challenge), byNonce: make(map[nonce]*challenge),
@@ -115,9 +116,9 @@ func (t *leases) rebind(ctx context.Context, ready func()) error {
 	}
 }
 
-// sendUDP sends a packet from the socket of the tunnels in UDP, past the engine.
-func (b *brokerage) sendUDP(p []byte, to netip.AddrPort) error {
-	_, err := b.beside.udp.Control().WriteTo(p, net.UDPAddrFromAddrPort(to))
+// sendUDP sends a packet from a socket of the tunnels in UDP, past the engine.
+func (b *brokerage) sendUDP(p []byte, to engine.End) error {
+	_, err := b.beside.udp[to.Socket].Control().WriteTo(p, net.UDPAddrFromAddrPort(to.AddrPort))
 	return err
 }
 
@@ -132,7 +133,7 @@ func (r *rebinding) take(ctx context.Context, s engine.Stranger, now time.Time) 
 	}
 	r.mu.Lock()
 	l := r.byOuter[s.Peer]
-	here := l != nil && !l.gone && (l.proven || l.resumed)
+	here := l != nil && !l.gone && (l.proven || l.resumed) && s.From.Socket == l.socket
 	r.mu.Unlock()
 	if here && s.Len >= echoLen {
 		r.challenge(claim{l, s.From}, now)
@@ -226,7 +227,7 @@ func (r *rebinding) prove(ctx context.Context, c *challenge) {
 	r.checking[c.lease] = true
 	r.checks.Go(func() {
 		if !r.stillThere(ctx, c.lease) && ctx.Err() == nil {
-			r.move(ctx, c.lease, c.at)
+			r.move(ctx, c.lease, c.at.AddrPort)
 		}
 		r.checked <- c.lease
 	})
@@ -248,13 +249,14 @@ func (t *leases) move(ctx context.Context, l *liveLease, to netip.AddrPort) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	t.mu.Lock()
-	gone := l.gone
+	gone, merged := l.gone, l.merged
 	t.mu.Unlock()
 	if gone {
 		return
 	}
 	s, err := t.b.store.Activate(ctx, store.Activation{
-		ID: l.ID, Epoch: l.Epoch, Node: t.b.node(), Type: l.Type, Outer: to, Expires: time.Now().Add(t.b.cfg.AnonymousLease),
+		ID: l.ID, Epoch: l.Epoch, Node: t.b.node(), Type: l.Type, Outer: to, Local: l.Local, Merged: merged,
+		Expires: time.Now().Add(t.b.cfg.AnonymousLease),
 	})
 	if err != nil {
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
@@ -262,7 +264,9 @@ func (t *leases) move(ctx context.Context, l *liveLease, to netip.AddrPort) {
 		}
 		return
 	}
-	t.carry(&liveLease{Lease: s, since: time.Now(), heard: s.LastSeen, proven: true})
+	moved := t.live(s)
+	moved.proven = true
+	t.carry(moved)
 	t.b.env.Logger.Info("tunnel has moved with its client", "lease", l.ID, "outer", outerText(to), "was", outerText(l.Outer), "address", l.Client6)
 }
 

@@ -16,8 +16,15 @@ import (
 // byUDP gives a client a tunnel in UDP, and shows that it is there.
 func (o office) byUDP(u *broker.User, from string) *liveLease {
 	o.t.Helper()
-	if o.b.beside.udp == nil {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	o.sockets(1)
+	return o.byUDPAt(u, from, 0)
+}
+
+// sockets makes the office one with at least so many sockets that carry tunnels.
+func (o office) sockets(n int) {
+	o.t.Helper()
+	for i := len(o.b.beside.udp); i < n; i++ {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1+byte(i))})
 		if err == nil {
 			_, err = o.b.carryUDP(c)
 		}
@@ -25,7 +32,12 @@ func (o office) byUDP(u *broker.User, from string) *liveLease {
 			o.t.Fatal(err)
 		}
 	}
-	g, err := o.offerUDP(u, from, o.b.beside.udp.Control())
+}
+
+// byUDPAt is byUDP by one of the sockets.
+func (o office) byUDPAt(u *broker.User, from string, socket uint16) *liveLease {
+	o.t.Helper()
+	g, err := o.offerUDP(u, from, o.b.beside.udp[socket].Control())
 	if err == nil {
 		err = o.Accept(o.t.Context(), g)
 	}
@@ -33,7 +45,7 @@ func (o office) byUDP(u *broker.User, from string) *liveLease {
 		o.t.Fatal(err)
 	}
 	o.mu.Lock()
-	l := o.byOuter[netip.MustParseAddrPort(from)]
+	l := o.byOuter[engine.End{AddrPort: netip.MustParseAddrPort(from), Socket: socket}]
 	o.mu.Unlock()
 	o.answering(true)
 	o.ask(o.t.Context(), l)
@@ -42,10 +54,14 @@ func (o office) byUDP(u *broker.User, from string) *liveLease {
 }
 
 func (o office) offerUDP(u *broker.User, from string, by net.PacketConn) (*broker.Grant, error) {
+	return o.offerMerged(u, from, by, false)
+}
+
+func (o office) offerMerged(u *broker.User, from string, by net.PacketConn, merged bool) (*broker.Grant, error) {
 	at := netip.MustParseAddrPort(from)
 	r := tsp.Request{Action: tsp.ActionCreate, Type: tsp.V6UDPV4, Client: netip.MustParseAddr("10.0.0.2")}
 	return o.Offer(o.t.Context(), broker.Ask{
-		User: u, Request: &r, Version: tsp.V202, Type: tsp.V6UDPV4, Outer: at.Addr(), From: at, Conn: by,
+		User: u, Request: &r, Version: tsp.V202, Type: tsp.V6UDPV4, Outer: at.Addr(), From: at, Conn: by, Merged: merged,
 	})
 }
 
@@ -77,7 +93,7 @@ func TestLeaseUDPAgain(t *testing.T) {
 	o := newOffice(t)
 	l := o.byUDP(nil, "192.0.2.1:4711")
 	for from, same := range map[string]bool{"192.0.2.1:4711": true, "192.0.2.1:4712": false} {
-		g, err := o.offerUDP(nil, from, o.b.beside.udp.Control())
+		g, err := o.offerUDP(nil, from, o.b.beside.udp[0].Control())
 		if err != nil || (g.Tunnel.Client6 == l.Client6) != same {
 			t.Errorf("from %s: %+v, %v, want the same: %t", from, g, err, same)
 			continue
@@ -94,12 +110,12 @@ func TestLeaseUDPAgain(t *testing.T) {
 // road is rebinding with what it sends.
 type road struct {
 	*rebinding
-	sent map[netip.AddrPort][]byte
+	sent map[engine.End][]byte
 }
 
 func newRoad(o office) *road {
-	r := &road{sent: make(map[netip.AddrPort][]byte)}
-	r.rebinding = newRebinding(o.leases, func(b []byte, to netip.AddrPort) error {
+	r := &road{sent: make(map[engine.End][]byte)}
+	r.rebinding = newRebinding(o.leases, func(b []byte, to engine.End) error {
 		r.sent[to] = b
 		return nil
 	})
@@ -108,7 +124,11 @@ func newRoad(o office) *road {
 
 // hear has the engine see a packet of the tunnel of l from elsewhere.
 func (r *road) hear(o office, l *liveLease, from string, inner []byte) {
-	s := engine.Stranger{From: netip.MustParseAddrPort(from), Peer: l.Outer, Len: len(inner)}
+	r.hearAt(o, l, at(from), inner)
+}
+
+func (r *road) hearAt(o office, l *liveLease, from engine.End, inner []byte) {
+	s := engine.Stranger{From: from, Peer: l.end(), Len: len(inner)}
 	copy(s.Head[:], inner)
 	r.take(o.t.Context(), s, time.Now())
 	r.checks.Wait()
@@ -136,38 +156,38 @@ func TestRebind(t *testing.T) {
 	}{
 		{"another port", func(o office, r *road, l *liveLease, p []byte) {
 			r.hear(o, l, after, p)
-			r.hear(o, l, after, replyTo(r.sent[netip.MustParseAddrPort(after)]))
+			r.hear(o, l, after, replyTo(r.sent[at(after)]))
 		}, after},
 		{"another address", func(o office, r *road, l *liveLease, p []byte) {
 			r.hear(o, l, other, p)
-			r.hear(o, l, other, replyTo(r.sent[netip.MustParseAddrPort(other)]))
+			r.hear(o, l, other, replyTo(r.sent[at(other)]))
 		}, other},
 		{"no reply", func(o office, r *road, l *liveLease, p []byte) { r.hear(o, l, after, p) }, before},
 		{"a reply from elsewhere", func(o office, r *road, l *liveLease, p []byte) {
 			r.hear(o, l, after, p)
-			r.hear(o, l, other, replyTo(r.sent[netip.MustParseAddrPort(after)]))
+			r.hear(o, l, other, replyTo(r.sent[at(after)]))
 		}, before},
 		{"a reply with another nonce", func(o office, r *road, l *liveLease, p []byte) {
 			r.hear(o, l, after, p)
-			b := replyTo(r.sent[netip.MustParseAddrPort(after)])
+			b := replyTo(r.sent[at(after)])
 			b[len(b)-1]++
 			r.hear(o, l, after, b)
 		}, before},
 		{"a request, not a reply", func(o office, r *road, l *liveLease, p []byte) {
 			r.hear(o, l, after, p)
-			b := replyTo(r.sent[netip.MustParseAddrPort(after)])
+			b := replyTo(r.sent[at(after)])
 			b[encap.IPv6HeaderLen] = 128
 			r.hear(o, l, after, b)
 		}, before},
 		{"the client answers where it was", func(o office, r *road, l *liveLease, p []byte) {
 			o.answering(true)
 			r.hear(o, l, other, p)
-			r.hear(o, l, other, replyTo(r.sent[netip.MustParseAddrPort(other)]))
+			r.hear(o, l, other, replyTo(r.sent[at(other)]))
 		}, before},
 		{"its tunnel has ended meanwhile", func(o office, r *road, l *liveLease, p []byte) {
 			r.hear(o, l, after, p)
 			o.end(o.t.Context(), l, "test")
-			r.hear(o, l, after, replyTo(r.sent[netip.MustParseAddrPort(after)]))
+			r.hear(o, l, after, replyTo(r.sent[at(after)]))
 		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sixin4/cmd/internal/config"
+	"sixin4/encap/engine"
 	"sixin4/tsp"
 	"sixin4/tsp/broker"
 	"sixin4/tsp/broker/store"
@@ -56,6 +57,9 @@ func newOffice(t *testing.T, pairs ...string) office {
 	})
 	return office{b.leases, t}
 }
+
+// at is an end at the first socket.
+func at(text string) engine.End { return engine.End{AddrPort: netip.MustParseAddrPort(text)} }
 
 // nobodyAnswers is for leases.asks.
 func nobodyAnswers(context.Context, *liveLease, time.Duration) bool { return false }

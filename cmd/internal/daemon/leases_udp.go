@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sixin4/encap/engine"
 	"sixin4/encap/wire"
 	"sixin4/tsp"
 	"sixin4/tsp/broker"
@@ -18,11 +19,12 @@ import (
 // anything again.
 const sessionQueue = 32768
 
-// carryUDP makes the first UDP socket of a broker one that carries tunnels too, and
-// returns what its sessions are served on.
+// carryUDP makes a UDP socket of a broker one that carries tunnels too, and returns what its
+// sessions are served on. Firewalls and NATs let in what comes from where their client sends
+// to and from nowhere else, so that a tunnel has to be at the socket that it was asked for on.
 func (b *brokerage) carryUDP(p net.PacketConn) (net.PacketConn, error) {
 	conn, ok := p.(*net.UDPConn)
-	if b.beside.udp != nil || !ok {
+	if !ok {
 		return p, nil
 	}
 	// Routers may cut what is too long: only the client knows the way to it.
@@ -33,52 +35,68 @@ func (b *brokerage) carryUDP(p net.PacketConn) (net.PacketConn, error) {
 		return nil, err
 	}
 	b.undo.Push(u.Close)
-	b.beside.udp = u
+	b.beside.udp = append(b.beside.udp, u)
 	b.stranger = b.leases.wanderers.see
 	return u.Control(), nil
 }
 
 // carriedTypes are those of the tunnels that this broker gives.
 func (b *brokerage) carriedTypes() []tsp.Type {
-	if b.beside.udp == nil {
+	if len(b.beside.udp) == 0 {
 		return []tsp.Type{tsp.V6V4}
 	}
 	return []tsp.Type{tsp.V6V4, tsp.V6UDPV4}
 }
 
-// carries reports whether a tunnel can be had by the socket that it is asked for on: in
-// UDP it is that of the first address that the broker listens at.
-func (t *leases) carries(ask broker.Ask) bool {
-	return ask.Type != tsp.V6UDPV4 || t.b.beside.udp != nil && ask.Conn == net.PacketConn(t.b.beside.udp.Control())
-}
-
-// askedEnd is the client's end of the tunnel that is asked for; port 0 is protocol 41.
-func askedEnd(ask broker.Ask) netip.AddrPort {
-	if ask.Type == tsp.V6UDPV4 {
-		return netip.AddrPortFrom(ask.Outer, ask.From.Port())
+// asked is where a tunnel is to end that is asked for: by protocol 41 at any of the broker's
+// addresses, in UDP at the socket of the session. It is false for a socket that carries none.
+func (t *leases) asked(ask broker.Ask) (at engine.End, local netip.AddrPort, ok bool) {
+	if ask.Type != tsp.V6UDPV4 {
+		return engine.End{AddrPort: netip.AddrPortFrom(ask.Outer, 0)}, local, true
 	}
-	return netip.AddrPortFrom(ask.Outer, 0)
+	at.AddrPort = netip.AddrPortFrom(ask.Outer, ask.From.Port())
+	for i, u := range t.b.beside.udp {
+		if ask.Conn == net.PacketConn(u.Control()) {
+			at.Socket = uint16(i)
+			return at, u.LocalAddr(), true
+		}
+	}
+	return at, local, false
 }
 
-// portMark is behind the rest of a grant's ID, and before the port.
-const portMark = "@"
+// What is behind the rest of a grant's ID: the client's port and the broker's end of a tunnel
+// in UDP, each with a mark before it, and that the client takes merged TCP.
+const (
+	portMark   = "@"
+	mergedMark = portMark + "merged"
+)
 
-// grantAt adds to a grant's ID the port of a tunnel in UDP.
-func grantAt(id string, ask broker.Ask) string {
-	if port := askedEnd(ask).Port(); port != 0 {
-		return fmt.Sprint(id, portMark, port)
+// grantAt adds to a grant's ID what Accept has to know besides.
+func grantAt(id string, at engine.End, local netip.AddrPort, merged bool) string {
+	if local.IsValid() {
+		id = fmt.Sprint(id, portMark, at.Port(), portMark, local)
+	}
+	if merged {
+		id += mergedMark
 	}
 	return id
 }
 
-// endOf is the client's end of the tunnel of a grant.
-func endOf(g *broker.Grant) netip.AddrPort {
-	_, text, _ := strings.Cut(g.ID, portMark)
+// endOf are both ends of the tunnel of a grant, and whether the client takes merged TCP.
+func endOf(g *broker.Grant) (outer, local netip.AddrPort, merged bool) {
+	id, merged := strings.CutSuffix(g.ID, mergedMark)
+	_, text, _ := strings.Cut(id, portMark)
+	text, at, _ := strings.Cut(text, portMark)
 	port, err := strconv.ParseUint(text, 10, 16)
-	if err != nil {
-		port = 0 // it has none
+	if err == nil { // else it has none
+		local, _ = netip.ParseAddrPort(at)
 	}
-	return netip.AddrPortFrom(g.Tunnel.Client4, uint16(port))
+	return netip.AddrPortFrom(g.Tunnel.Client4, uint16(port)), local, merged
+}
+
+// notHere is why a tunnel in UDP cannot go on after a restart.
+func notHere(l *liveLease) string {
+	return fmt.Sprintf("its client sends to %s, where this broker does not listen any more (--listen)", l.Local)
 }
 
 // outerText is the client's end of a tunnel for people.

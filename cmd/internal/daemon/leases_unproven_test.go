@@ -44,7 +44,7 @@ func TestLeaseUnprovenOfSource(t *testing.T) {
 		t.Errorf("another source: %v", err)
 	}
 	o.answering(true)
-	o.ask(t.Context(), o.byOuter[netip.MustParseAddrPort("192.0.2.1:0")])
+	o.ask(t.Context(), o.byOuter[at("192.0.2.1:0")])
 	for i := range unprovenOfSource {
 		if _, err := o.byDatagram(o.user(fmt.Sprint("u", i), 0), "192.0.2.1"); err == nil {
 			t.Error("a user gets the address of a tunnel that answers")

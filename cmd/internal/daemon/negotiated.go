@@ -122,6 +122,7 @@ func newNegotiated(cfg config.Connect, env Env) (t *negotiated, err error) {
 	}
 	c := clientConfig(cfg, t.env, newNetwork(t, cfg), t)
 	c.Observe = t.observe
+	c.Merged = t.short != nil
 	t.kinds = newChooser(cfg, t.env)
 	c.Kind = t.kinds.kind
 	t.client, err = client.New(c)

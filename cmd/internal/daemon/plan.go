@@ -53,6 +53,10 @@ type PlannedPeer struct {
 	route    netip.Addr                // where the route leads, in place of Remote
 	unproven bool                      // as engine.Peer has it
 	port     uint16                    // over UDP; 0: protocol 41
+	socket   uint16                    // of lanes.udp, over UDP at a hub
+	local    netip.AddrPort            // that socket's; invalid: the shape's address, any port
+	merged   bool                      // takes merged TCP in UDP
+	inner    netip.Addr                // over UDP: its own address in the tunnel
 }
 
 // blame is the error that the peer is not one to have.

@@ -127,11 +127,15 @@ func (q *questions) askFar(ctx context.Context, l *client.Lease, size int, timeo
 		_, err := l.Conn.Write(b)
 		return err
 	}
-	to := l.Tunnel.KeepaliveTo
-	if !to.IsValid() {
-		to = l.Tunnel.Server6
+	return q.ask(ctx, send, l.Tunnel.Client6, farAddress(l), size, timeout)
+}
+
+// farAddress is who is asked inside the broker.
+func farAddress(l *client.Lease) netip.Addr {
+	if l.Tunnel.KeepaliveTo.IsValid() {
+		return l.Tunnel.KeepaliveTo
 	}
-	return q.ask(ctx, send, l.Tunnel.Client6, to, size, timeout)
+	return l.Tunnel.Server6
 }
 
 // passes reports whether the far end answers requests that are as long as a path.

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net"
 	"net/netip"
 
 	"sixin4/encap"
@@ -64,4 +65,20 @@ func (s *shape) own() []netip.Prefix {
 		own = append(own, netip.PrefixFrom(a.Addr(), a.Addr().BitLen()))
 	}
 	return append(own, s.delegated...)
+}
+
+// port is the local one of a tunnel in UDP; 0: protocol 41.
+func (s *shape) port() uint16 {
+	if s.session == nil {
+		return 0
+	}
+	return uint16(s.session.LocalAddr().(*net.UDPAddr).Port)
+}
+
+// here are the addresses of the interface that are not link-local, without lengths.
+func (s *shape) here() (list []netip.Addr) {
+	for _, a := range s.global() {
+		list = append(list, a.Addr())
+	}
+	return list
 }

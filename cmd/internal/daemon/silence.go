@@ -269,7 +269,7 @@ func (t *leases) ask(ctx context.Context, l *liveLease) {
 		l.proven, l.since = true, time.Now()
 	}
 	if first {
-		t.dirty[l.Outer] = true
+		t.dirty[l.end()] = true
 		t.unproven.remove(l.ID)
 	}
 	lasting := l.resumed && !l.proven && time.Since(l.since) < t.b.cfg.Silence

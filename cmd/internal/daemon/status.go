@@ -40,10 +40,10 @@ func (t *tunnel) status(mode string) control.Tunnel {
 
 // wireInUse is how packets leave at present, raw, packet or bpf.
 func (t *tunnel) wireInUse() string {
-	if t.now.Load().inUDP() {
+	switch {
+	case t.now.Load().inUDP() && !t.short.active():
 		return wireUDP
-	}
-	if t.hopper == nil {
+	case t.hopper == nil:
 		return config.WireRaw
 	}
 	return t.hopper.inUse()
@@ -59,12 +59,14 @@ func (t *tunnel) totals() engine.Stats {
 	return s
 }
 
-// peerStats is what the engine knows of the peer at an address; false when it has none.
-func (t *tunnel) peerStats(at netip.AddrPort) (engine.PeerStats, bool) {
+// peerStats is what the engine knows of the peer at an end; false when it has none.
+func (t *tunnel) peerStats(at engine.End) (engine.PeerStats, bool) {
 	if !t.running() {
 		return engine.PeerStats{}, false
 	}
-	return t.engine.PeerAt(at)
+	p, ok := t.engine.PeerAt(at)
+	t.short.addClient(&p)
+	return p, ok
 }
 
 // running reports whether there is an engine.
@@ -128,7 +130,9 @@ func (t *tunnel) peers(now *shape) (list []control.Peer, omitted int, heard time
 			}
 			continue
 		}
-		if !now.hub {
+		if now.hub {
+			t.short.addClient(&p)
+		} else {
 			t.short.addPeer(&p)
 		}
 		way, known := mtu[p.Remote]

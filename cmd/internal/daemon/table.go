@@ -5,6 +5,7 @@ import (
 
 	"sixin4/encap"
 	"sixin4/encap/engine"
+	"sixin4/encap/kernelpath"
 )
 
 // makeEngine makes the engine with one outbound lane for each queue of the device.
@@ -58,9 +59,10 @@ func (t *tunnel) enginePeers(s shape, planned []PlannedPeer) []engine.Peer {
 		peers[i] = engine.Peer{
 			Remote:   p.Remote,
 			Port:     p.port,
+			Socket:   p.socket,
 			Map:      p.mapping,
 			Prefixes: p.Prefixes,
-			Outer:    t.outer(s.local, p.Remote),
+			Outer:    t.outerTo(s, p),
 			Unproven: p.unproven,
 			Rate:     t.set.rate,
 		}
@@ -70,13 +72,18 @@ func (t *tunnel) enginePeers(s shape, planned []PlannedPeer) []engine.Peer {
 
 // changePeers takes peers of a hub out and puts others in, and says which cannot be. Of
 // all that there are then the shape knows only few.
-func (t *tunnel) changePeers(without []netip.AddrPort, with, few []PlannedPeer) []engine.Refusal {
+func (t *tunnel) changePeers(without []engine.End, with, few []PlannedPeer) []engine.Refusal {
 	t.change.Lock()
 	defer t.change.Unlock()
 	next := *t.now.Load()
+	t.short.without(without, with)
 	refused := t.engine.ChangeAt(without, t.enginePeers(next, with))
+	t.short.with(with, refused, func(p PlannedPeer) (kernelpath.Peer, error) { return t.kernelPeer(&next, p) })
 	next.peers = few
 	t.now.Store(&next)
+	if t.short.idle() {
+		t.hopper.again.ring()
+	}
 	return refused
 }
 

@@ -31,6 +31,7 @@ type settings struct {
 	follow  bool                                      // move by oneself when the local address changes
 	invalid func(key config.Key, reason string) error // blames a value
 
+	hub     bool         // peers come and go
 	rate    int64        // of each peer of a hub, bits a second each way; 0: no limit
 	blocked engine.Ports // where peers may not send to
 }
@@ -56,6 +57,7 @@ type tunnel struct {
 	metrics *metrics.Server // nil when nobody asked for it
 	hopper  *follower       // chooses between the sockets of the wire; nil when there is no choice
 	short   *shortcut       // past the engine; nil when that is not wanted
+	trials  trials          // of that, in UDP
 	beside  lanes           // of a hub, for IPv6 in UDP beside protocol 41
 	udp     perhapsUDP      // of another tunnel
 
@@ -85,6 +87,7 @@ func newTunnel(set settings, env Env) *tunnel {
 	}
 	t := &tunnel{set: set, env: env, wire: wire.NewSwitch(), begun: make(chan struct{}), since: time.Now(), claims: make(claims)}
 	t.now.Store(&shape{})
+	t.trials.id = newTrialID()
 	t.short = t.newShortcut()
 	if set.Wire != config.WireRaw {
 		t.hopper = t.newFollower()
@@ -170,7 +173,11 @@ func (t *tunnel) noAutoConfig() (ifcfg.Undo, error) {
 func (t *tunnel) become(next shape) error {
 	t.change.Lock()
 	defer t.change.Unlock()
-	return t.reshape(next)
+	err := t.reshape(next)
+	if t.hopper != nil {
+		t.hopper.again.ring()
+	}
+	return err
 }
 
 // reshape is become for those who hold t.change.
@@ -374,6 +381,9 @@ func (t *tunnel) tasks() []Task {
 	}
 	if t.hopper != nil {
 		tasks = append(tasks, newTask("hops", t.hopper.run))
+	}
+	if t.short != nil && (t.udp.may || t.set.hub) {
+		tasks = append(tasks, newTask("trials", t.runTrials))
 	}
 	return tasks
 }

@@ -39,6 +39,7 @@ func (t *tunnel) refresh() {
 	}
 	if now.hub {
 		t.listOwn()
+		t.short.roam()
 	}
 	now = t.relocate(now)
 	if err := t.refreshTable(now); err != nil {
@@ -210,6 +211,7 @@ func (t *tunnel) followMTU(now *shape, wire encap.WireMTU) {
 	}
 	t.seen.wireMTU = wire
 	t.now.Store(&next)
+	t.short.roam()
 	t.reshaped.ring()
 	t.env.Logger.Info("the MTU follows the way to the peer", "name", t.name, "mtu", int(next.mtu), "link-mtu", int(wire))
 }

@@ -108,9 +108,9 @@ func (t webBackend) Live(leaseID string) (web.Live, bool) {
 		t.mu.Unlock()
 		return web.Live{}, false
 	}
-	live := web.Live{Outer: l.Outer, Proven: l.proven, Since: l.since}
+	live, at := web.Live{Outer: l.Outer, Proven: l.proven, Since: l.since}, l.end()
 	t.mu.Unlock()
-	p, _ := t.b.peerStats(live.Outer)
+	p, _ := t.b.peerStats(at)
 	live.Heard, live.Up, live.Down = p.LastHeard, webCount(p.Rx), webCount(p.Tx)
 	return live, true
 }
@@ -183,7 +183,7 @@ func (t webBackend) Move(ctx context.Context, userID, leaseID string, to netip.A
 // asked, as it may have gone; one of the run before has until Silence to answer.
 func (t webBackend) isOthers(ctx context.Context, userID string, at netip.Addr) bool {
 	t.mu.Lock()
-	other := t.byOuter[netip.AddrPortFrom(at, 0)]
+	other := t.byOuter[engine.End{AddrPort: netip.AddrPortFrom(at, 0)}]
 	asked := other != nil && other.proven && other.UserID != userID
 	waits := other != nil && other.resumed && !other.proven && other.UserID != userID
 	t.mu.Unlock()

@@ -96,7 +96,7 @@ func TestMoveTaken(t *testing.T) {
 		o.asks = func(context.Context, *liveLease, time.Duration) bool { asked++; return asked > lost }
 		o.up(o.user("bob", 0), "192.0.2.1", tsp.Request{})
 		o.mu.Lock()
-		o.byOuter[netip.MustParseAddrPort("192.0.2.1:0")].proven = true
+		o.byOuter[at("192.0.2.1:0")].proven = true
 		o.mu.Unlock()
 		err := w.Move(t.Context(), o.user("alice", 0).ID, "", netip.MustParseAddr("192.0.2.1"))
 		if answers != errors.Is(err, web.ErrTaken) || !answers && err != nil {

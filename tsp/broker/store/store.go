@@ -102,6 +102,10 @@ type Lease struct {
 	Type  tsp.Type
 	Outer netip.AddrPort // the client's; the port is 0 for protocol 41
 	Node  string         // the broker that carries it
+	// Local is the broker's end of a tunnel in UDP; invalid for protocol 41, and for a session
+	// from before this was on record.
+	Local  netip.AddrPort
+	Merged bool // the client takes merged TCP
 
 	Epoch    int64 // from Reserve: that of the new session; otherwise of the last one
 	State    State
@@ -130,7 +134,9 @@ type Activation struct {
 	Node    string // this broker
 	Type    tsp.Type
 	Outer   netip.AddrPort
-	Expires time.Time // of a lease of nobody, which must have one; ignored for users
+	Local   netip.AddrPort // as Lease.Local
+	Merged  bool           // as Lease.Merged
+	Expires time.Time      // of a lease of nobody, which must have one; ignored for users
 }
 
 // Seen says that a tunnel is in use.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -28,6 +29,7 @@ func TestPostgres(t *testing.T) {
 		})
 	})
 	t.Run("newer version", func(t *testing.T) { testNewer(t, database(t)) })
+	t.Run("migrate", func(t *testing.T) { testMigrate(t, database(t)) })
 	t.Run("database refuses", func(t *testing.T) { testRefuses(t, database(t)) })
 	t.Run("open at once", func(t *testing.T) { testOpenAtOnce(t, database(t)) })
 	t.Run("no server", testNoServer)
@@ -66,6 +68,33 @@ func testNewer(t *testing.T, dsn string) {
 	}
 }
 
+// testMigrate: a lease of before it was on record where it ended here.
+func testMigrate(t *testing.T, dsn string) {
+	s := open(t, dsn)
+	l, err := s.Reserve(t.Context(), store.Want{Expires: time.Now().Add(time.Hour)})
+	if err == nil {
+		_, err = s.Activate(t.Context(), store.Activation{
+			ID: l.ID, Epoch: l.Epoch, Outer: netip.MustParseAddrPort("192.0.2.1:4711"),
+			Local: netip.MustParseAddrPort("198.51.100.2:443"), Merged: true, Expires: time.Now().Add(time.Hour),
+		})
+	}
+	s.Close()
+	for _, statement := range []string{
+		`ALTER TABLE leases DROP COLUMN local4, DROP COLUMN merged`,
+		`DELETE FROM goose_db_version WHERE version_id >= 4`,
+	} {
+		if err == nil {
+			err = tamper(t, dsn, statement)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err := open(t, dsn).Lease(t.Context(), l.ID); err != nil || l.Outer.Port() != 4711 || l.Local.IsValid() || l.Merged {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
 // testRefuses: the promises are kept by the database, whatever the program does.
 func testRefuses(t *testing.T, dsn string) {
 	s := open(t, dsn)
@@ -91,7 +120,7 @@ func testRefuses(t *testing.T, dsn string) {
 		{"moved", `UPDATE blocks SET block = '2001:db8:2000::/48'`, "never changes"},
 		{"lease elsewhere", `UPDATE leases SET client6 = '2001:db8::9'`, "foreign key"},
 		{"two of one prefix", `INSERT INTO leases SELECT 'y', user_id, client6, server6, prefix, type, outer4, node,
-			epoch, state, created, changed, last_seen, expires FROM leases`, "unique"},
+			epoch, state, created, changed, last_seen, expires, local4, merged FROM leases`, "unique"},
 		{"state", `UPDATE leases SET state = 'x'`, "check constraint"},
 		{"user of a lease", `DELETE FROM users`, "foreign key"},
 		{"blocks of a lease", `DELETE FROM blocks`, "foreign key"},

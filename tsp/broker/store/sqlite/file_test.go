@@ -142,7 +142,7 @@ func TestDatabaseRefuses(t *testing.T) {
 		{"moved", `UPDATE blocks SET first = last`, "never change"},
 		{"lease elsewhere", `UPDATE leases SET client6 = '2001:db8::9'`, "FOREIGN KEY"},
 		{"two of one prefix", `INSERT INTO leases SELECT 'y', user_id, client6, server6, prefix, type, outer4, node,
-			epoch, state, created, changed, last_seen, expires FROM leases`, "UNIQUE"},
+			epoch, state, created, changed, last_seen, expires, local4, merged FROM leases`, "UNIQUE"},
 		{"state", `UPDATE leases SET state = 'x'`, "CHECK"},
 		{"user of a lease", `DELETE FROM users`, "FOREIGN KEY"},
 		{"blocks of a lease", `DELETE FROM blocks`, "FOREIGN KEY"},

@@ -14,6 +14,7 @@ import (
 
 // TestMigrateUsers: users of the first version are there afterwards, without an e-mail
 // and as no operators. E-mails of the second are not confirmed, its links are as they were.
+// Of sessions of the third nobody knows where they ended here, nor that they take merged TCP.
 func TestMigrateUsers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tspd.db")
 	db, err := sql.Open("sqlite", path)
@@ -45,6 +46,13 @@ func TestMigrateUsers(t *testing.T) {
 			('t', 'tom', 't@example.net', x'0000000000000000000000000000000000000000000000000000000000000002', 1, 64, 1, $1, $1 + 30*86400000000)`,
 			time.Now().UnixMicro())
 	}
+	if err == nil {
+		_, err = p.UpTo(t.Context(), 3)
+	}
+	if err == nil {
+		_, err = db.Exec(`INSERT INTO blocks VALUES ('2001:db8::2', x'20010db8000000000000000000000002', x'20010db8000000000000000000000002');
+			INSERT INTO leases VALUES ('l', 'u', '2001:db8::2', '2001:db8::1', NULL, 'v6udpv4', '192.0.2.1:4711', 'n', 1, 'up', 1, 1, 1, 0)`)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +70,9 @@ func TestMigrateUsers(t *testing.T) {
 	}
 	if u, err := s.UserByName(t.Context(), "bob"); err != nil || u.Email != "x@example.net" || u.Confirmed {
 		t.Errorf("%+v, %v: an e-mail that nobody has confirmed", u, err)
+	}
+	if l, err := s.Lease(t.Context(), "l"); err != nil || l.Outer.Port() != 4711 || l.Local.IsValid() || l.Merged {
+		t.Errorf("%+v, %v", l, err)
 	}
 	for token, mailed := range map[byte]bool{1: true, 2: false} {
 		v, err := s.SignupByToken(t.Context(), append(make([]byte, 31), token))

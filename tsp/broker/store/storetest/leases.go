@@ -24,6 +24,7 @@ func testFirstLease(e *env) {
 	}
 	got := e.activate(s, l)
 	want.State, want.Node, want.Type, want.Outer, want.LastSeen = store.Up, "n1", tsp.V6UDPV4, home, got.LastSeen
+	want.Local, want.Merged = local, true
 	e.equal("up", got, want)
 	e.equal("read", e.lease(s, l.ID), want)
 	if got.LastSeen.IsZero() {
@@ -32,6 +33,12 @@ func testFirstLease(e *env) {
 	e.must(s.Deactivate(e.Context(), l.ID, l.Epoch))
 	want.State = store.Down
 	e.equal("down", e.lease(s, l.ID), want)
+	at := netip.AddrPortFrom(home.Addr(), 0)
+	_, err := s.Activate(e.Context(), store.Activation{ID: l.ID, Epoch: l.Epoch, Node: "n1", Type: tsp.V6V4, Outer: at})
+	e.must(err)
+	got = e.lease(s, l.ID)
+	want.State, want.Type, want.Outer, want.Local, want.Merged, want.LastSeen = store.Up, tsp.V6V4, at, netip.AddrPort{}, false, got.LastSeen
+	e.equal("up by protocol 41", got, want)
 	e.equal("usage", s.Usage(), store.Usage{Pool: Pool, Addresses: 1, Prefixes: 1, Free: 1<<28 - 1 - 65536, Largest: 48})
 }
 

@@ -159,7 +159,10 @@ func (e *env) add(s store.Store, name string, change func(*store.User)) store.Us
 	return u
 }
 
-var home = netip.MustParseAddrPort("192.0.2.7:40000")
+var (
+	home  = netip.MustParseAddrPort("192.0.2.7:40000")
+	local = netip.MustParseAddrPort("198.51.100.2:443") // of the broker
+)
 
 // reserve reserves for a user, who wants a /48, or for nobody.
 func (e *env) reserve(s store.Store, userID string) store.Lease {
@@ -183,7 +186,8 @@ func (e *env) activate(s store.Store, l store.Lease) store.Lease {
 
 func (e *env) activation(l store.Lease) store.Activation {
 	return store.Activation{
-		ID: l.ID, Epoch: l.Epoch, Node: "n1", Type: tsp.V6UDPV4, Outer: home, Expires: e.clock().Add(time.Hour),
+		ID: l.ID, Epoch: l.Epoch, Node: "n1", Type: tsp.V6UDPV4, Outer: home, Local: local, Merged: true,
+		Expires: e.clock().Add(time.Hour),
 	}
 }
 

@@ -35,6 +35,7 @@ func (s *Store) Activate(ctx context.Context, a store.Activation) (store.Lease, 
 func (t *txn) activate(ctx context.Context, l *lease, a store.Activation) error {
 	same := l.State == store.Up && l.Epoch == a.Epoch && l.Type == a.Type && l.Outer == a.Outer
 	l.State, l.Epoch, l.Node, l.Type, l.Outer = store.Up, a.Epoch, a.Node, a.Type, a.Outer
+	l.Local, l.Merged = a.Local, a.Merged
 	l.LastSeen = timeOf(micros(t.store.now()))
 	if l.UserID == "" {
 		l.Expires = timeOf(micros(a.Expires))

@@ -51,17 +51,17 @@ func (l *lease) blocks() []netip.Prefix {
 
 const (
 	leaseColumns = `l.id, COALESCE(l.user_id, ''), l.client6, l.server6, COALESCE(l.prefix, ''), l.type, l.outer4,
-		l.node, l.epoch, l.state, l.created, l.last_seen, l.expires, COALESCE(u.name, ''), COALESCE(u.disabled, FALSE)`
+		l.node, l.local4, l.merged, l.epoch, l.state, l.created, l.last_seen, l.expires, COALESCE(u.name, ''), COALESCE(u.disabled, FALSE)`
 	selectLease = `SELECT ` + leaseColumns + ` FROM leases l LEFT JOIN users u ON u.id = l.user_id WHERE `
 )
 
 // scanLease reads leaseColumns.
 func scanLease(r *sql.Rows) (lease, error) {
 	var l lease
-	var client6, server6, prefix, outer string
+	var client6, server6, prefix, outer, local string
 	var created, seen, expires int64
 	err := r.Scan(&l.ID, &l.UserID, &client6, &server6, &prefix, &l.Type, &outer,
-		&l.Node, &l.Epoch, &l.State, &created, &seen, &expires, &l.name, &l.disabled)
+		&l.Node, &local, &l.Merged, &l.Epoch, &l.State, &created, &seen, &expires, &l.name, &l.disabled)
 	if err != nil {
 		return l, err
 	}
@@ -70,6 +70,7 @@ func scanLease(r *sql.Rows) (lease, error) {
 	err = parse(server6, &l.Server6, netip.ParseAddr, err)
 	err = parse(prefix, &l.Prefix, netip.ParsePrefix, err)
 	err = parse(outer, &l.Outer, netip.ParseAddrPort, err)
+	err = parse(local, &l.Local, netip.ParseAddrPort, err)
 	if err != nil {
 		return l, fmt.Errorf("lease %s: %w", l.ID, err)
 	}
@@ -131,9 +132,9 @@ func (t *txn) insert(ctx context.Context, l *lease) error {
 // update writes all of a lease but its blocks.
 func (t *txn) update(ctx context.Context, l *lease) error {
 	_, err := t.q.ExecContext(ctx, `UPDATE leases SET user_id = $2, server6 = $3, type = $4, outer4 = $5, node = $6,
-		epoch = $7, state = $8, last_seen = $9, expires = $10 WHERE id = $1`,
+		epoch = $7, state = $8, last_seen = $9, expires = $10, local4 = $11, merged = $12 WHERE id = $1`,
 		l.ID, null(l.UserID), text(l.Server6), string(l.Type), text(l.Outer), l.Node,
-		l.Epoch, string(l.State), micros(l.LastSeen), micros(l.Expires))
+		l.Epoch, string(l.State), micros(l.LastSeen), micros(l.Expires), text(l.Local), l.Merged)
 	return err
 }
 

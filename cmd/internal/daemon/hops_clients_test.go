@@ -1,0 +1,217 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sixin4/encap/engine"
+	"sixin4/encap/kernelpath"
+)
+
+// aClient is a hub's peer that the kernel may carry packets for.
+func aClient(n byte) PlannedPeer {
+	inner := netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: n})
+	return PlannedPeer{
+		Remote: netip.AddrFrom4([4]byte{192, 0, 2, n}), port: 4000, merged: true,
+		inner: inner, Prefixes: []netip.Prefix{single(inner)},
+	}
+}
+
+// TestSuits: who may be sent what the kernel sends.
+func TestSuits(t *testing.T) {
+	net := netip.MustParsePrefix
+	for _, tt := range []struct {
+		name string
+		edit func(p *PlannedPeer)
+		want bool
+	}{
+		{"a client", func(*PlannedPeer) {}, true},
+		{"with a network", func(p *PlannedPeer) { p.Prefixes = append(p.Prefixes, net("2001:db8:1::/48")) }, true},
+		{"of old", func(p *PlannedPeer) { p.merged = false }, false},
+		{"of protocol 41", func(p *PlannedPeer) { p.port = 0 }, false},
+		{"unproven", func(p *PlannedPeer) { p.unproven = true }, false},
+		{"without a prefix", func(p *PlannedPeer) { p.Prefixes = nil }, false},
+		{"with three", func(p *PlannedPeer) {
+			p.Prefixes = append(p.Prefixes, net("2001:db8:1::/48"), net("2001:db8:2::/48"))
+		}, false},
+		{"with everything", func(p *PlannedPeer) { p.Prefixes = []netip.Prefix{everything} }, false},
+		{"with link-local", func(p *PlannedPeer) { p.Prefixes = []netip.Prefix{net("fe80::/10")} }, false},
+	} {
+		p := aClient(1)
+		tt.edit(&p)
+		if got := p.suits(); got != tt.want {
+			t.Errorf("%s: %t", tt.name, got)
+		}
+	}
+}
+
+// hubShort is a shortcut of a hub with a path, and ways to its clients that a test may change.
+func hubShort() (s *shortcut, path *fakePath, ways map[netip.Addr]int, peer func(PlannedPeer) (kernelpath.Peer, error), log *bytes.Buffer) {
+	log, path, ways = new(bytes.Buffer), new(fakePath), make(map[netip.Addr]int)
+	s = &shortcut{
+		path: path, given: &kernelpath.Flow{},
+		log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	peer = func(p PlannedPeer) (kernelpath.Peer, error) {
+		link := ways[p.Remote]
+		if link == 0 {
+			return kernelpath.Peer{}, errors.New("no way")
+		}
+		return kernelpath.Peer{Local: netip.MustParseAddrPort("192.0.2.200:3653"), Remote: p.at().AddrPort, Prefixes: p.Prefixes, Link: link, MTU: 1472}, nil
+	}
+	return s, path, ways, peer, log
+}
+
+// TestClients: the kernel has those that suit and to whom a way leads, by the link that it
+// leads over now.
+func TestClients(t *testing.T) {
+	s, path, ways, peer, _ := hubShort()
+	one, two, three := aClient(1), aClient(2), aClient(3)
+	ways[one.Remote], ways[two.Remote] = 7, 8
+	check := func(when string, links []int, have ...PlannedPeer) {
+		t.Helper()
+		got := s.links(peer)
+		same := len(path.peers) == len(have)
+		for _, p := range have {
+			same = same && path.peers[p.at().AddrPort].Link == ways[p.Remote]
+		}
+		if !same || !slices.Equal(got, links) {
+			t.Errorf("%s: links %v, the kernel has %v", when, got, path.peers)
+		}
+	}
+	unproven := two
+	unproven.unproven = true
+	s.with([]PlannedPeer{one, unproven, three}, nil, peer)
+	check("one suits, one is unproven, one has no way", []int{7}, one)
+	s.without(nil, []PlannedPeer{two})
+	s.with([]PlannedPeer{two}, nil, peer)
+	check("and is proven", []int{7, 8}, one, two)
+	ways[one.Remote], ways[three.Remote] = 9, 9
+	if links := s.links(peer); !slices.Equal(links, []int{7, 8}) {
+		t.Errorf("ways have changed and nobody has told: links %v", links)
+	}
+	s.roam()
+	check("ways are looked for anew", []int{8, 9}, one, two, three)
+	delete(ways, three.Remote)
+	s.roam()
+	check("one has gone", []int{8, 9}, one, two)
+	s.with([]PlannedPeer{three}, []engine.Refusal{{Peer: engine.Peer{Remote: three.Remote, Port: three.port}}}, peer)
+	check("the engine has refused one", []int{8, 9}, one, two)
+	denied := one
+	denied.merged = false
+	s.without([]engine.End{two.at()}, []PlannedPeer{denied})
+	s.with([]PlannedPeer{denied}, nil, peer)
+	if links := s.links(peer); len(links) != 0 || len(path.peers) != 0 || s.idle() {
+		t.Errorf("one is gone and one takes nothing merged any more: links %v, the kernel has %v", links, path.peers)
+	}
+}
+
+// TestClientsOfNewPath: a path that is opened later gets those that there are.
+func TestClientsOfNewPath(t *testing.T) {
+	s, path, ways, peer, _ := hubShort()
+	s.path, s.given = nil, nil
+	s.open = func() (carrier, error) { return path, nil }
+	p := aClient(1)
+	ways[p.Remote] = 7
+	s.with([]PlannedPeer{p}, nil, peer)
+	if !s.idle() {
+		t.Error("nobody is told that there is a client now")
+	}
+	if !s.opened() || path.peers[p.at().AddrPort].Link != 7 {
+		t.Errorf("the path has %v", path.peers)
+	}
+}
+
+// TestClientsRefused: what the kernel has no room for is the engine's, and the log says so
+// once for all.
+func TestClientsRefused(t *testing.T) {
+	s, path, ways, peer, log := hubShort()
+	path.becomes(errors.New("no room"))
+	for n := range byte(3) {
+		p := aClient(n + 1)
+		ways[p.Remote] = 7
+		s.with([]PlannedPeer{p}, nil, peer)
+	}
+	if links := s.links(peer); len(links) != 0 || strings.Count(log.String(), "level=WARN") != 1 || strings.Count(log.String(), "no room") != 3 {
+		t.Errorf("links %v, log:\n%s", links, log)
+	}
+}
+
+// TestClientStats: what the kernel carried for a client is added to what the engine did.
+func TestClientStats(t *testing.T) {
+	s, _, ways, peer, _ := hubShort()
+	p := aClient(1)
+	ways[p.Remote] = 7
+	s.with([]PlannedPeer{p}, nil, peer)
+	got := engine.PeerStats{Remote: p.Remote, Port: p.port, Tx: engine.Count{Packets: 5, Bytes: 50}, LastHeard: time.Unix(99, 0)}
+	s.addClient(&got)
+	if got.Tx != (engine.Count{Packets: 6, Bytes: 60}) || got.LastHeard != time.Unix(100, 0) {
+		t.Errorf("%+v", got)
+	}
+	for _, other := range []engine.PeerStats{{Remote: p.Remote}, {Remote: p.Remote, Port: 4001}, {Remote: p.Remote, Port: p.port, Socket: 1}} {
+		before := other.Tx
+		if s.addClient(&other); other.Tx != before {
+			t.Errorf("%v port %d socket %d is another: %+v", other.Remote, other.Port, other.Socket, other.Tx)
+		}
+	}
+}
+
+// TestClientTrial: a client's packets follow when its trial has passed, and a client that
+// is elsewhere has another trial.
+func TestClientTrial(t *testing.T) {
+	s, path, ways, peer, _ := hubShort()
+	from := netip.MustParseAddr("2001:db8::ff")
+	p := aClient(1)
+	ways[p.Remote] = 7
+	s.with([]PlannedPeer{p}, nil, peer)
+	onTrial := func() bool { return path.peers[p.at().AddrPort].Trial }
+	s.given = nil
+	if len(s.untried(from)) != 0 {
+		t.Error("a trial is due before the kernel has the hub")
+	}
+	s.given = &kernelpath.Flow{}
+	due := s.untried(from)
+	if len(due) != 1 || due[0].to != p.inner || due[0].from != from || due[0].sent() != 1 || !onTrial() {
+		t.Fatalf("due %+v, the kernel has %+v", due, path.peers)
+	}
+	if len(s.untried(from)) != 0 {
+		t.Error("a trial is due twice")
+	}
+	rung := s.trying.wait()
+	due[0].end(false)
+	select {
+	case <-rung:
+	default:
+		t.Error("nobody is told that a trial is due again")
+	}
+	if due = s.untried(from); len(due) != 1 || !onTrial() {
+		t.Fatalf("after one that failed: due %+v", due)
+	}
+	due[0].end(true)
+	if onTrial() || len(s.untried(from)) != 0 {
+		t.Errorf("after one that passed: the kernel has %+v", path.peers)
+	}
+	ways[p.Remote] = 8
+	s.roam()
+	s.links(peer)
+	if onTrial() || path.peers[p.at().AddrPort].Link != 8 {
+		t.Errorf("by another link: the kernel has %+v", path.peers)
+	}
+	s.without([]engine.End{p.at()}, nil)
+	p.port++
+	s.with([]PlannedPeer{p}, nil, peer)
+	if due = s.untried(from); len(due) != 1 || !onTrial() {
+		t.Errorf("at another port: due %+v", due)
+	}
+	s.without([]engine.End{p.at()}, nil)
+	due[0].end(true)
+	if len(path.peers) != 0 {
+		t.Errorf("passed after it has gone: the kernel has %+v", path.peers)
+	}
+}
