@@ -171,6 +171,43 @@ func hostPrefixes(exceptIndex int) ([]netip.Prefix, error) {
 	return slices.Compact(prefixes), nil
 }
 
+func hostAddresses(exceptIndex int) (all []netip.Addr, err error) {
+	if inVRF(exceptIndex) {
+		return nil, nil
+	}
+	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V6) })
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", plain(err))
+	}
+	apart := make(map[int]bool)
+	for _, a := range list {
+		if a.LinkIndex == exceptIndex || a.Scope != int(netlink.SCOPE_UNIVERSE) || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+			continue
+		}
+		if _, known := apart[a.LinkIndex]; !known {
+			apart[a.LinkIndex] = inVRF(a.LinkIndex)
+		}
+		if !apart[a.LinkIndex] {
+			all = append(all, addrFrom(a.IP))
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all), nil
+}
+
+// inVRF reports whether an interface is part of a VRF, also when that cannot be found out.
+func inVRF(index int) bool {
+	link, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return true
+	}
+	if link.Attrs().MasterIndex == 0 {
+		return false
+	}
+	master, err := netlink.LinkByIndex(link.Attrs().MasterIndex)
+	return err != nil || master.Type() == "vrf"
+}
+
 func prefixFrom(n *net.IPNet) (netip.Prefix, bool) {
 	if n == nil {
 		return netip.Prefix{}, false

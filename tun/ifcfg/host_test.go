@@ -190,6 +190,37 @@ func TestHostPrefixes(t *testing.T) {
 	})
 }
 
+// TestHostAddresses: what is for this host, whichever interface it comes in by.
+func TestHostAddresses(t *testing.T) {
+	a, b := nstest.Open(t), nstest.Open(t)
+	if err := nstest.Link(a, "a0", b, "b0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"accept_dad", "dad_transmits"} {
+		if err := a.Sysctl("net/ipv6/conf/a0/"+key, "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inside(t, a, func() {
+		i, _ := newTUN(t, "t0")
+		must[Undo](t)(i.Up())
+		must[Undo](t)(i.AddAddress(prefix("2001:db8:ffff::1/64")))
+		lan := must[*Interface](t)(ByName("a0"))
+		for _, s := range []string{"2001:db8:2::1/64", "2001:db8:1::1/128", "fe80::1/64", "192.0.2.1/24"} {
+			must[Undo](t)(lan.AddAddress(prefix(s)))
+		}
+		asked := &netlink.Addr{IPNet: ipNet(prefix("2001:db8:2::2/64"))} // whether somebody else has it
+		if err := netlink.AddrAdd(lan.link(), asked); err != nil {
+			t.Fatal(err)
+		}
+		got, err := HostAddresses(i.Index)
+		want := []netip.Addr{netip.MustParseAddr("2001:db8:1::1"), netip.MustParseAddr("2001:db8:2::1")}
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, %v\nwant %v", got, err, want)
+		}
+	})
+}
+
 func TestNames(t *testing.T) {
 	inNew(t, func(*nstest.NS) {
 		newTUN(t, "six-0")

@@ -187,6 +187,12 @@ func HasAddress(addr netip.Addr) (bool, error) { return hasAddress(addr) }
 // be this host or a neighbour of it.
 func HostPrefixes(exceptIndex int) ([]netip.Prefix, error) { return hostPrefixes(exceptIndex) }
 
+// HostAddresses returns the global-scope IPv6 addresses of all interfaces but the one with
+// index exceptIndex, sorted, as far as packets for them that come in by that one stay on
+// this host: none if that is in a VRF, and not those that are in one, nor any that is in
+// use elsewhere or may turn out to be.
+func HostAddresses(exceptIndex int) ([]netip.Addr, error) { return hostAddresses(exceptIndex) }
+
 // Watch calls fn when it begins, and then after changes of links, addresses or
 // routes of this network namespace, its own user's included, until ctx is done;
 // then it returns nil. Changes that come close together are one call. Nothing

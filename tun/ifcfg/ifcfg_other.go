@@ -27,6 +27,7 @@ func routeTo(netip.Addr, string) (Route, error)      { return Route{}, errors.Er
 func hasAddress(netip.Addr) (bool, error)            { return false, errors.ErrUnsupported }
 func addresses() ([]netip.Addr, error)               { return nil, errors.ErrUnsupported }
 func hostPrefixes(int) ([]netip.Prefix, error)       { return nil, errors.ErrUnsupported }
+func hostAddresses(int) ([]netip.Addr, error)        { return nil, errors.ErrUnsupported }
 func watch(context.Context, func()) error            { return errors.ErrUnsupported }
 func nextHop(_, _ netip.Addr, _ string) (Hop, error) { return Hop{}, errors.ErrUnsupported }
 

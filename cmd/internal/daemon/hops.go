@@ -162,7 +162,7 @@ func (f *follower) unfit(conn hopSetter) string {
 	case !f.free:
 		return f.looks
 	case conn == nil:
-		return "the tunnel has no socket now"
+		return noSocket
 	}
 	return ""
 }

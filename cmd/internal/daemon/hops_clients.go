@@ -53,11 +53,11 @@ func (t *tunnel) hubFlow(now *shape) (*kernelpath.Flow, string) {
 	}
 	links := t.short.links(func(p PlannedPeer) (kernelpath.Peer, error) { return t.kernelPeer(now, p) })
 	if len(links) == 0 {
-		return nil, "no client takes merged packets"
+		return nil, noClient
 	}
 	outer := t.outer(now.local, netip.Addr{})
 	outer.ClearDF = true // as the engine's in UDP: only the client knows the way to it
-	return &kernelpath.Flow{Outer: outer, Asks: t.trials.id, Here: now.here(), Hub: &kernelpath.Hub{Links: links, Blocked: blocked}}, ""
+	return &kernelpath.Flow{Outer: outer, Asks: t.trials.id, Here: t.here(now), Hub: &kernelpath.Hub{Links: links, Blocked: blocked}}, ""
 }
 
 func kernelPorts(p engine.Ports) (list []kernelpath.Port) {

@@ -184,7 +184,8 @@ func TestClientTrial(t *testing.T) {
 		t.Error("a trial is due twice")
 	}
 	rung := s.trying.wait()
-	due[0].end(false)
+	due[0].failed()
+	due[0].again()
 	select {
 	case <-rung:
 	default:
@@ -193,7 +194,7 @@ func TestClientTrial(t *testing.T) {
 	if due = s.untried(from); len(due) != 1 || !onTrial() {
 		t.Fatalf("after one that failed: due %+v", due)
 	}
-	due[0].end(true)
+	due[0].passed()
 	if onTrial() || len(s.untried(from)) != 0 {
 		t.Errorf("after one that passed: the kernel has %+v", path.peers)
 	}
@@ -210,7 +211,7 @@ func TestClientTrial(t *testing.T) {
 		t.Errorf("at another port: due %+v", due)
 	}
 	s.without([]engine.End{p.at()}, nil)
-	due[0].end(true)
+	due[0].passed()
 	if len(path.peers) != 0 {
 		t.Errorf("passed after it has gone: the kernel has %+v", path.peers)
 	}

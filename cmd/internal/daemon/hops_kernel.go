@@ -119,12 +119,19 @@ func (t *tunnel) flow(hops map[[4]byte]wire.Hop) (*kernelpath.Flow, string) {
 		Link: hop.Link, LinkMAC: own.HardwareAddr, HopMAC: hop.MAC,
 		MTU:  t.learntMTU(peer.Remote, t.heldMTU(min(now.mtu, now.carries(now.wireMTU)))),
 		Ours: t.seen.ours,
-		Here: now.here(),
+		Here: t.here(now),
 	}
 	if now.inUDP() {
 		f.Asks, f.Trial = t.trials.id, !t.trials.hasPassed(now.session)
 	}
 	return f, ""
+}
+
+// here are this host's addresses that the kernel may take packets in for: those of the
+// tunnel, and of all others as many as there is room for.
+func (t *tunnel) here(now *shape) []netip.Addr {
+	here := now.here()
+	return append(here, t.seen.here[:min(len(t.seen.here), max(kernelpath.MaxHere-len(here), 0))]...)
 }
 
 const noEthernet = "the link is not Ethernet"
@@ -250,6 +257,12 @@ func (s *shortcut) opened() bool {
 // inEarnest reports whether the kernel carries more of a tunnel than a trial.
 func inEarnest(f *kernelpath.Flow) bool { return f != nil && !f.Trial }
 
+// Reasons that are no surprise to who asked for nothing but the kernel's way.
+const (
+	noSocket = "the tunnel has no socket now"
+	noClient = "no client takes merged packets"
+)
+
 // note remembers what is given now, and logs when the kernel begins or ends to carry.
 // That it does not at the start is no change, unless it was asked for.
 func (s *shortcut) note(f *kernelpath.Flow, reason string) {
@@ -257,13 +270,15 @@ func (s *shortcut) note(f *kernelpath.Flow, reason string) {
 	if s.given = f; f != nil {
 		s.trying.ring()
 	}
+	if f != nil && f.Trial {
+		reason = "what the kernel sends does not arrive"
+	}
 	switch now := inEarnest(f); {
-	case f != nil && !now: // a trial
 	case now && !was:
 		s.log.Info("packets are carried by the kernel")
-	case f == nil && was:
+	case !now && was:
 		s.log.Info("packets are not carried by the kernel any more", "reason", reason)
-	case f == nil && reason != s.reason && s.always:
+	case f == nil && reason != s.reason && s.always && reason != noSocket && reason != noClient:
 		s.log.Warn("packets are not carried by the kernel", "reason", reason)
 	case f == nil && reason != s.reason:
 		s.log.Debug("packets are not carried by the kernel", "reason", reason)

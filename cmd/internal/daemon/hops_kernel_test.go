@@ -364,6 +364,10 @@ func TestShortcutFlow(t *testing.T) {
 		}, "", nil, "not one peer"},
 		{"in UDP", func(s *shape) { s.session = new(sessionConn) }, "", map[[4]byte]wire.Hop{peer.As4(): hop}, "no merged packets in UDP"},
 		{"link of 1299", func(s *shape) { s.wireMTU = 1299 }, "", nil, "less than 1300"},
+		{"link of 1307 in UDP", func(s *shape) {
+			s.session, s.wireMTU = new(sessionConn), 1307
+			s.peers = []PlannedPeer{{Remote: peer, port: 3653, merged: true, Prefixes: []netip.Prefix{everything}}}
+		}, "", nil, "less than 1308"},
 		{"no way", func(*shape) {}, "unreachable", nil, "cannot be reached"},
 		{"no next hop", func(*shape) {}, "", nil, "next hop"},
 		{"no link-layer address", func(*shape) {}, "", map[[4]byte]wire.Hop{peer.As4(): {Link: lo.Index}}, "not Ethernet"},

@@ -258,6 +258,7 @@ type host interface {
 	HasAddress(netip.Addr) (bool, error)
 	Addresses() ([]netip.Addr, error) // of IPv4
 	HostPrefixes(exceptIndex int) ([]netip.Prefix, error)
+	HostAddresses(exceptIndex int) ([]netip.Addr, error) // of IPv6
 }
 
 // thisHost is the real one.
@@ -275,4 +276,7 @@ func (thisHost) FreeName(base string, taken func(string) bool) (string, error) {
 }
 func (thisHost) HostPrefixes(except int) ([]netip.Prefix, error) {
 	return ifcfg.HostPrefixes(except)
+}
+func (thisHost) HostAddresses(except int) ([]netip.Addr, error) {
+	return ifcfg.HostAddresses(except)
 }

@@ -11,6 +11,7 @@ import (
 
 	"sixin4/cmd/internal/config"
 	"sixin4/cmd/internal/exit"
+	"sixin4/encap/kernelpath"
 	"sixin4/tun/ifcfg"
 )
 
@@ -19,6 +20,7 @@ type fakeHost struct {
 	routes     map[string]ifcfg.Route // by destination
 	interfaces []string
 	prefixes   []netip.Prefix
+	addresses  []netip.Addr
 	lost       netip.Addr // that is not the host's any more
 	err        error      // of every question but that for a route
 }
@@ -48,6 +50,8 @@ func (h *fakeHost) FreeName(base string, _ func(string) bool) (string, error) {
 func (h *fakeHost) HasAddress(a netip.Addr) (bool, error) { return a != h.lost, h.err }
 
 func (h *fakeHost) Addresses() ([]netip.Addr, error) { return nil, h.err }
+
+func (h *fakeHost) HostAddresses(int) ([]netip.Addr, error) { return h.addresses, h.err }
 
 func (h *fakeHost) HostPrefixes(int) ([]netip.Prefix, error) { return h.prefixes, h.err }
 
@@ -194,20 +198,44 @@ func TestSelfRouteRefused(t *testing.T) {
 
 func TestOurs(t *testing.T) {
 	tun := &tunnel{
-		env:   Env{fake: &fakeHost{prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/64")}}},
+		env: Env{fake: &fakeHost{
+			prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/64")}, addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::1")},
+		}},
 		iface: &ifcfg.Interface{Index: 7},
 	}
 	now := shape{
 		addresses: []netip.Prefix{netip.MustParsePrefix("fe80::c000:201/64"), netip.MustParsePrefix("2001:db8::2/64")},
 		delegated: []netip.Prefix{netip.MustParsePrefix("2001:db8:1::/48")},
 	}
-	got, err := tun.ours(now)
+	got, here, err := tun.ours(now)
 	want := []netip.Prefix{
 		netip.MustParsePrefix("2001:db8:a::/64"), netip.MustParsePrefix("fe80::c000:201/128"), netip.MustParsePrefix("2001:db8::2/128"),
 		netip.MustParsePrefix("2001:db8:1::/48"),
 	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("ours = %v, %v; want %v", got, err, want)
+	}
+	if len(here) != 1 || here[0] != netip.MustParseAddr("2001:db8:a::1") {
+		t.Errorf("here = %v", here)
+	}
+}
+
+// TestHere: the kernel takes packets in for the tunnel's own addresses and for as many of
+// the others as there is room for.
+func TestHere(t *testing.T) {
+	elsewhere := make([]netip.Addr, kernelpath.MaxHere+3)
+	for i := range elsewhere {
+		elsewhere[i] = netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(i)})
+	}
+	own := netip.MustParsePrefix("2001:db8:1::/64")
+	for _, tt := range []struct{ tunnels, others, want int }{
+		{1, 0, 1}, {1, 2, 3}, {1, len(elsewhere), kernelpath.MaxHere}, {kernelpath.MaxHere, 2, kernelpath.MaxHere}, {kernelpath.MaxHere + 1, 2, kernelpath.MaxHere + 1},
+	} {
+		tun := &tunnel{seen: seen{here: elsewhere[:tt.others]}}
+		got := tun.here(&shape{addresses: slices.Repeat([]netip.Prefix{own}, tt.tunnels)})
+		if len(got) != tt.want || got[0] != own.Addr() || tt.others > 0 && tt.want > tt.tunnels && got[tt.tunnels] != elsewhere[0] {
+			t.Errorf("%d addresses of the tunnel, %d others: %v", tt.tunnels, tt.others, got)
+		}
 	}
 }
 

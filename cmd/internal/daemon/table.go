@@ -102,11 +102,12 @@ func (t *tunnel) outer(local, remote netip.Addr) encap.Outer {
 }
 
 // ours is the ingress filter: no packet may come out of the tunnel from one of
-// our own addresses or from a network that this host is attached to elsewhere.
-func (t *tunnel) ours(s shape) ([]netip.Prefix, error) {
-	ours, err := t.env.host().HostPrefixes(t.iface.Index)
-	if err != nil {
-		return nil, err
+// our own addresses or from a network that this host is attached to elsewhere. here are
+// the addresses that it has elsewhere.
+func (t *tunnel) ours(s shape) (ours []netip.Prefix, here []netip.Addr, err error) {
+	if ours, err = t.env.host().HostPrefixes(t.iface.Index); err != nil {
+		return nil, nil, err
 	}
-	return append(ours, s.own()...), nil
+	here, err = t.env.host().HostAddresses(t.iface.Index)
+	return append(ours, s.own()...), here, err
 }

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -307,7 +306,7 @@ func (t *tunnel) addSpare(p netip.Prefix) (ifcfg.Undo, error) {
 
 // engage makes the engine, or gives it what is new in next.
 func (t *tunnel) engage(next shape) error {
-	ours, err := t.ours(next)
+	ours, here, err := t.ours(next)
 	if err != nil {
 		return err
 	}
@@ -329,7 +328,7 @@ func (t *tunnel) engage(next shape) error {
 		}
 		t.engine.SetTable(table)
 	}
-	t.seen.ours, t.seen.wireMTU = ours, next.wireMTU
+	t.seen.ours, t.seen.here, t.seen.wireMTU = ours, here, next.wireMTU
 	return nil
 }
 
@@ -352,58 +351,4 @@ func (t *tunnel) checkRoutes(next shape) error {
 func (t *tunnel) selfRoute(p PlannedPeer) string {
 	return fmt.Sprintf("is routed into its own tunnel %s; it needs a route over another interface (ip route get %s shows it)",
 		t.name, p.way())
-}
-
-// openControl opens the control socket. drain is a broker's, nil otherwise.
-func (t *tunnel) openControl(status func() control.Tunnel, drain func(on bool)) (err error) {
-	t.server, err = control.Listen(control.Config{
-		Path:   t.socket,
-		Status: status,
-		Drain:  drain,
-		Logger: t.env.Logger,
-	})
-	if err != nil {
-		return socketError(err)
-	}
-	t.undo.Push(t.server.Close)
-	return nil
-}
-
-// tasks are what every tunnel runs.
-func (t *tunnel) tasks() []Task {
-	tasks := append([]Task{
-		newTask("engine", t.runEngine),
-		newTask("control", t.serveControl),
-		newTask("watch", t.watch),
-	}, t.metricsTask()...)
-	if !t.udp.only { // of which the kernel tells the socket
-		tasks = append(tasks, newTask("icmp", t.listenICMP), newTask("refusal", t.watchRefusal))
-	}
-	if t.hopper != nil {
-		tasks = append(tasks, newTask("hops", t.hopper.run))
-	}
-	if t.short != nil && (t.udp.may || t.set.hub) {
-		tasks = append(tasks, newTask("trials", t.runTrials))
-	}
-	return tasks
-}
-
-func (t *tunnel) serveControl(ctx context.Context, ready func()) error {
-	ready() // the socket listens already
-	return t.server.Run(ctx)
-}
-
-// runEngine waits for the engine and runs it.
-func (t *tunnel) runEngine(ctx context.Context, ready func()) error {
-	ready() // packets wait in the kernel until its loops begin
-	select {
-	case <-t.begun:
-	case <-ctx.Done():
-		return nil
-	}
-	err := t.engine.Run(ctx)
-	if err == nil && ctx.Err() == nil {
-		err = errors.New("ended by itself")
-	}
-	return err
 }

@@ -16,6 +16,7 @@ import (
 // to the next.
 type seen struct {
 	ours    []netip.Prefix
+	here    []netip.Addr  // this host's IPv6 addresses on other interfaces
 	trouble string        // that was logged, empty when there is none
 	wireMTU encap.WireMTU // of the way to the peers, the smallest
 }
@@ -56,12 +57,12 @@ func (t *tunnel) refresh() {
 }
 
 func (t *tunnel) refreshTable(now *shape) error {
-	ours, err := t.ours(*now)
-	if err != nil || slices.Equal(ours, t.seen.ours) {
+	ours, here, err := t.ours(*now)
+	if err != nil || slices.Equal(ours, t.seen.ours) && slices.Equal(here, t.seen.here) {
 		return err
 	}
 	t.short.withdraw()
-	t.seen.ours = ours
+	t.seen.ours, t.seen.here = ours, here
 	t.engine.SetOurs(ours)
 	t.env.Logger.Debug("ingress filter renewed", "prefixes", len(ours))
 	return nil

@@ -1,0 +1,69 @@
+package daemon
+
+import (
+	"time"
+
+	"sixin4/encap/engine"
+	"sixin4/encap/kernelpath"
+)
+
+// round is one of asking again those that the kernel carries packets for.
+type round struct {
+	at    time.Time             // when the last one was
+	sent  map[engine.End]uint64 // packets to each until then
+	stats func(engine.End) (engine.PeerStats, bool)
+}
+
+// due are those to be asked in this round. Of a hub's clients these are they that were
+// heard and sent to since the last one: who is silent may just be away.
+func (r *round) due(t *tunnel) (list []trial) {
+	now := t.now.Load()
+	here := now.here()
+	if len(here) == 0 {
+		return nil
+	}
+	if !t.set.hub {
+		if len(now.peers) == 1 && t.short.gives(func(f *kernelpath.Flow) bool { return f.DstPort != 0 && !f.Trial }) {
+			one := t.onlyTrial(now, here[0])
+			one.waits, one.passed, one.failed = roundWaits, func() {}, func() { t.lost(now.session) }
+			list = append(list, one)
+		}
+		return list
+	}
+	since, sent := r.at, r.sent
+	r.at, r.sent = time.Now(), make(map[engine.End]uint64)
+	for _, at := range t.short.carried() {
+		p, _ := r.stats(at)
+		r.sent[at] = p.Tx.Packets
+		if p.LastHeard.Before(since) || p.Tx.Packets == sent[at] {
+			continue
+		}
+		if one, ok := t.short.trialOf(at, here[0]); ok {
+			one.waits, one.passed, one.failed = roundWaits, func() {}, func() { t.short.lost(at) }
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// lost takes back that the trial of a session has passed, if that is the one that is.
+func (t *tunnel) lost(s *sessionConn) {
+	if t.trials.hasPassed(s) {
+		t.tried(nil)
+	}
+}
+
+// carried are the clients of a hub that the kernel sends all packets to.
+func (s *shortcut) carried() (list []engine.End) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.given == nil {
+		return nil
+	}
+	for at, told := range s.clients.told {
+		if !told.Trial {
+			list = append(list, at)
+		}
+	}
+	return list
+}
