@@ -175,6 +175,24 @@ var ErrUnresolved = errors.New("link-layer address not resolved")
 // The packets leave by the interface called link; any interface will do when link is empty.
 func NextHopVia(from, to netip.Addr, link string) (Hop, error) { return nextHop(from, to, link) }
 
+// Way is how packets leave for a host.
+type Way struct {
+	Link     int  // index of the interface
+	MTU      int  // of the route or else of the link, in bytes; what was learned of the path does not count
+	Ethernet bool // the link is one
+}
+
+// Ways asks for the ways to many hosts, one after the other: about each link it asks once.
+// It is for one goroutine, and for as long as links stay what they are.
+type Ways struct{ links map[int]Way }
+
+// To asks how IPv4 packets between two addresses leave, of which from is this host's. It
+// is an error that wraps errors.ErrUnsupported when the kernel would do more than send
+// them: deliver them to itself, or encapsulate them.
+//
+// The packets leave by the interface called link; any interface will do when link is empty.
+func (w *Ways) To(from, to netip.Addr, link string) (Way, error) { return w.to(from, to, link) }
+
 // Addresses are all IPv4 addresses of this host.
 func Addresses() ([]netip.Addr, error) { return addresses() }
 

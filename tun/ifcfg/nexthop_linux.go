@@ -23,7 +23,7 @@ func nextHop(from, to netip.Addr, by string) (Hop, error) {
 	if !from.Is4() || !to.Is4() {
 		return fail(fmt.Errorf("%w: not IPv4", errors.ErrUnsupported))
 	}
-	route, err := askRoute(from, to, by)
+	route, err := askRoute(from, to, by, 0)
 	if err != nil {
 		return fail(err)
 	}
@@ -63,10 +63,11 @@ type route4 struct {
 }
 
 // askRoute asks for the route of a packet with both addresses, as policy routing
-// needs it. It refuses routes by which packets do not leave as they are.
-func askRoute(from, to netip.Addr, by string) (route4, error) {
+// needs it. It refuses routes by which packets do not leave as they are. flags are those
+// of struct rtmsg.
+func askRoute(from, to netip.Addr, by string, flags uint32) (route4, error) {
 	request := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_REQUEST)
-	request.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Dst_len: 32, Src_len: 32}})
+	request.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Dst_len: 32, Src_len: 32, Flags: flags}})
 	request.AddData(nl.NewRtAttr(unix.RTA_DST, to.AsSlice()))
 	request.AddData(nl.NewRtAttr(unix.RTA_SRC, from.AsSlice()))
 	if by != "" {
