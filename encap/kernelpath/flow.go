@@ -14,6 +14,9 @@ func (f *Flow) check() error {
 	if len(f.Here) > MaxHere {
 		return fmt.Errorf("%w: %d addresses of this host, at most %d", errors.ErrUnsupported, len(f.Here), MaxHere)
 	}
+	if len(f.Ours) > MaxOurs {
+		return fmt.Errorf("%w: %d prefixes of this host, at most %d", errors.ErrUnsupported, len(f.Ours), MaxOurs)
+	}
 	if f.Hub != nil {
 		return f.Hub.check()
 	}
@@ -29,8 +32,6 @@ func (f *Flow) check() error {
 		return fmt.Errorf("%w: the link is not Ethernet", errors.ErrUnsupported)
 	case f.MTU < encap.MinTunMTU || f.MTU > encap.MaxTunMTU:
 		return fmt.Errorf("MTU %d: out of range, %d to %d", f.MTU, encap.MinTunMTU, encap.MaxTunMTU)
-	case len(f.Ours) > MaxOurs:
-		return fmt.Errorf("%w: %d prefixes of this host, at most %d", errors.ErrUnsupported, len(f.Ours), MaxOurs)
 	}
 	return nil
 }
@@ -91,6 +92,12 @@ func (f *Flow) forKernel(device int) *flow {
 		k.Here[i] = a.As16()
 	}
 	k.HereLen = uint32(len(f.Here))
+	for _, p := range f.Ours {
+		if p.Addr().Is6() {
+			k.Ours[k.OursLen] = newPrefix(p)
+			k.OursLen++
+		}
+	}
 	binary.BigEndian.PutUint16(k.Asks[:], f.Asks)
 	if f.Hub != nil {
 		f.Hub.add(k)
@@ -101,12 +108,6 @@ func (f *Flow) forKernel(device int) *flow {
 	copy(k.Ethernet[0:], f.HopMAC)
 	copy(k.Ethernet[6:], f.LinkMAC)
 	k.Ethernet[ethTypeFrom] = typeIPv4Hi
-	for _, p := range f.Ours {
-		if p.Addr().Is6() {
-			k.Ours[k.OursLen] = newPrefix(p)
-			k.OursLen++
-		}
-	}
 	return k
 }
 

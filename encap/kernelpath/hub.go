@@ -88,7 +88,7 @@ func (p *Peer) check() error {
 type peer struct {
 	Prefixes                               [MaxPrefixes]prefix
 	TxPackets, TxBytes, RxPackets, RxBytes uint64
-	Heard                                  uint64
+	Heard, IDs                             uint64
 }
 
 // route is struct route.

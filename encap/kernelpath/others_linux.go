@@ -41,6 +41,29 @@ func (p *path) programs(at int) (ids []uint32, err error) {
 	return ids, nil
 }
 
+func (p *path) intact() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.in {
+		if a.cut() {
+			return false
+		}
+	}
+	return !p.out.cut()
+}
+
+// cut reports whether somebody else has detached the program.
+func (a *attached) cut() bool {
+	if a.link == nil {
+		return false
+	}
+	info, err := a.link.Info()
+	if err != nil || info.TCX() == nil {
+		return false
+	}
+	return info.TCX().Ifindex == 0
+}
+
 func attachedTo(at int, kind ebpf.AttachType) (ids []ebpf.ProgramID, err error) {
 	all, err := link.QueryPrograms(link.QueryOptions{Target: at, Attach: kind})
 	if err != nil {

@@ -1,11 +1,11 @@
 // Package kernelpath lets the kernel itself carry the plain packets of a 6in4 tunnel
-// (RFC 4213) between a TUN device and an Ethernet link, at the speed of IPv6 without
-// a tunnel. RFC texts are cited from memory.
+// (RFC 4213), or of tunnels of IPv6 in UDP (RFC 5572, v6udpv4), between a TUN device and
+// Ethernet links, at the speed of IPv6 without a tunnel. RFC texts are cited from memory.
 //
 // Two BPF programs (bpf/path.c) are attached by TCX, which Linux has since 6.6: one where
 // packets enter the TUN, one where they come in from the link. Packets that the stack
 // has merged, or not cut yet, pass them whole. A packet that a program does not carry
-// goes on as if the program were not there, to the TUN's reader or to the raw socket.
+// goes on as if the program were not there, to the TUN's reader or to the socket.
 // So the engine stays the slow path, and the only place of policy: nothing is refused
 // here, and nothing answered.
 //
@@ -16,13 +16,20 @@
 // lets no program make longer ones. On the way in also:
 //
 //   - the outer packet is no fragment, has no options, no VLAN tag, a right header
-//     checksum, and exactly the two addresses of the tunnel;
+//     checksum, and exactly the two addresses of the tunnel, or of one of a hub's;
+//   - the inner source is not one of Flow.Ours, and that of a hub's peer in its prefixes;
 //   - its ECN field is not one that RFC 6040, Section 4.2 has dropped;
 //   - the inner destination is one of Flow.Here. A packet that was merged still has the
 //     kernel's marks of a tunnel when it is taken out (gso_type and encapsulation of the
 //     skb), since no BPF helper of Linux 6.18 takes them away. TCP on this host does not
 //     mind. A network card that is to cut the packet again might, and so what this host
 //     forwards is left to the engine.
+//
+// In UDP there are differences. No checksum is sent, since there is none over what is yet
+// to be cut, and only datagrams without one are taken in: those of an engine, which have one,
+// shall not be overtaken. UDP that was merged is not carried: nobody could cut it again where
+// the kernel hands it to a socket. Of ICMPv6 nothing is but our own echo requests, on the way
+// out: the engine sees who answers its keepalive.
 //
 // The programs go with the Path, and with the process however it ends. What they carry
 // is not seen by this host's IPv4 packet filter, connection tracking and IPsec, nor by
@@ -70,7 +77,7 @@ type Flow struct {
 	Ours            []netip.Prefix // IPv6 sources that nobody may use, at most MaxOurs
 	Here            []netip.Addr   // IPv6 addresses of this host, at most MaxHere
 	// Hub is for a tunnel of many peers, which PutPeer tells: of the other fields it has
-	// Here, Asks, and Outer without addresses.
+	// Here, Asks, Ours but for what is more exactly a peer's, and Outer without addresses.
 	Hub *Hub
 }
 
@@ -109,6 +116,10 @@ func (p *Path) Stats() (Stats, error) { return p.stats() }
 // Others names the programs of others at the TUN's egress, which might see what this
 // path takes away before them.
 func (p *Path) Others() (seen []string, err error) { return p.others() }
+
+// Intact reports whether the programs are where Set has put them: somebody may have taken
+// them away since. Set puts them back.
+func (p *Path) Intact() bool { return p.intact() }
 
 // Programs returns the IDs of the programs at the ingress of a link that belong to paths
 // of any process. They look only at packets of their own tunnel. Of other processes'

@@ -43,10 +43,10 @@ func open(cfg Config) (*Path, error) {
 // the kernel may take one and then have no TCX.
 func (p *path) begin() error {
 	maps, err := newMaps(p.room)
+	p.maps = maps // some, for close, also when not all could be made
 	if err != nil {
 		return cannot("make maps", err)
 	}
-	p.maps = maps
 	programs, err := load(&flow{}, p.maps)
 	if err != nil {
 		return cannot("load programs", err)

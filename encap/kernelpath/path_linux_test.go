@@ -128,6 +128,32 @@ func TestSet(t *testing.T) {
 	})
 }
 
+// TestIntact: a program that somebody detaches is noticed, and put back by Set.
+func TestIntact(t *testing.T) {
+	inNamespace(t, func(p *Path, _, link int) error {
+		f := aFlow()
+		f.Link = link
+		if !p.Intact() {
+			t.Error("a path without a flow is not intact")
+		}
+		for name, a := range map[string]func() *attached{"in": func() *attached { return p.in[link] }, "out": func() *attached { return &p.out }} {
+			if err := p.Set(f); err != nil || !p.Intact() {
+				t.Fatalf("set: %v, intact %t", err, p.Intact())
+			}
+			if err := a().link.Detach(); err != nil {
+				return err
+			}
+			if p.Intact() {
+				t.Errorf("%s is detached, and nobody sees it", name)
+			}
+		}
+		if err := p.Set(f); err != nil || !p.Intact() {
+			t.Errorf("set again: %v, intact %t", err, p.Intact())
+		}
+		return p.Set(nil)
+	})
+}
+
 func TestClose(t *testing.T) {
 	inNamespace(t, func(p *Path, _, link int) error {
 		f := aFlow()

@@ -20,5 +20,6 @@ func (*path) removePeer(_, _ netip.AddrPort) error           { return errors.Err
 func (*path) statsOf(_, _ netip.AddrPort) (s Stats, ok bool) { return s, false }
 func (*path) stats() (Stats, error)                          { return Stats{}, errors.ErrUnsupported }
 func (*path) others() ([]string, error)                      { return nil, errors.ErrUnsupported }
+func (*path) intact() bool                                   { return true }
 func (*path) programs(int) ([]uint32, error)                 { return nil, errors.ErrUnsupported }
 func (*path) close() error                                   { return nil }

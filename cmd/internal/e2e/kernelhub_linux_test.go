@@ -75,7 +75,9 @@ func (s *star) shortcut(t testing.TB) *kernelpath.Path {
 	outer := s.hub.outer
 	p := carryBy(t, s.hub, &kernelpath.Flow{
 		Outer: outer, Asks: ownEcho, Here: []netip.Addr{s.hub.source()},
-		Hub: &kernelpath.Hub{Links: []int{a0, h1}, Blocked: []kernelpath.Port{{Protocol: 6, Number: 25}, {Protocol: 17, Number: 19}}},
+		// All that there is, but for what is more exactly a client's; and a part of what is a client's.
+		Ours: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("2001:db8:c:0:1::/80")},
+		Hub:  &kernelpath.Hub{Links: []int{a0, h1}, Blocked: []kernelpath.Port{{Protocol: 6, Number: 25}, {Protocol: 17, Number: 19}}},
 	})
 	for i, link := range []int{a0, h1} {
 		c := s.hub.clients[i]

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"testing"
 
@@ -51,6 +52,12 @@ func TestKernelHubOut(t *testing.T) {
 	want := inUDP4(s.tells[1].Local, s.tells[1].Remote, inner(addrA, behind2), func(b []byte) { b[1], b[6], b[8], b[4], b[5] = 0x20, 0, 77, p[4], p[5] })
 	if !bytes.Equal(p, want) {
 		t.Errorf("outer headers % x, want % x", p[:28], want[:28])
+	}
+	put(inner(addrA, addrOne))
+	put(inner(addrA, behind2))
+	q := two.next("to client two", func(q []byte) bool { return q[9] == 17 && !bytes.Equal(q[4:6], p[4:6]) })
+	if id, was := binary.BigEndian.Uint16(q[4:]), binary.BigEndian.Uint16(p[4:]); id != was+1 {
+		t.Errorf("identification %d follows %d: it is not client two's own", id, was)
 	}
 	shorter, trial := s.tells[1], s.tells[0]
 	shorter.MTU, trial.Trial = 1280, true
@@ -119,10 +126,11 @@ func TestKernelHubIn(t *testing.T) {
 		{"client two", goodTwo, true, inner(addrTwo, addrA)},
 		{"behind it", second(inner(behind2, addrA)), true, inner(behind2, addrA)},
 		{"beside that", second(inner(netip.MustParseAddr("2001:db8:c:1::2"), addrA)), false, nil},
+		{"from a network of ours behind it", second(inner(netip.MustParseAddr("2001:db8:c:0:1::9"), addrA)), false, nil},
 		{"from the address of client one", second(good), false, nil},
 	})
-	if rx := s.of(t, 1).Rx; rx.Packets != 4 {
-		t.Errorf("%d packets of client two, want 4", rx.Packets)
+	if rx := s.of(t, 1).Rx; rx.Packets != 5 {
+		t.Errorf("%d packets of client two, want 5", rx.Packets)
 	}
 	must(t, path.RemovePeer(hub, one))
 	before := carried(t, path).Rx.Packets

@@ -132,6 +132,7 @@ struct peer {
 	struct prefix prefixes[MOST_PREFIXES]; // that it may send from
 	u64 tx_packets, tx_bytes, rx_packets, rx_bytes;
 	u64 heard; // nanoseconds since boot
+	u64 ids;   // as the map of that name
 };
 
 struct {
@@ -156,7 +157,7 @@ struct {
 	field_type(value, struct way);
 } routes SEC(".maps");
 
-// ids counts identifications, as encap.IDs does.
+// ids counts identifications, as encap.IDs does, for the one far end.
 struct {
 	field_uint(type, BPF_MAP_TYPE_ARRAY);
 	field_uint(max_entries, 1);
@@ -233,13 +234,10 @@ static inline struct counters *count(void)
 
 // next_id takes n identifications in a row, none of which is 0, and returns the
 // first. A row that does not fit before 65536 begins anew.
-static inline u16 next_id(u32 n)
+static inline u16 next_id(u64 *used, u32 n)
 {
-	u32 zero = 0, first = 1;
-	u64 *used = map_lookup_elem(&ids, &zero);
+	u32 first;
 
-	if (!used)
-		return first;
 	first = __sync_fetch_and_add(used, n) % 65535 + 1;
 	if (first + n > 65536)
 		first = __sync_fetch_and_add(used, n) % 65535 + 1;
@@ -287,7 +285,7 @@ static inline int find_way(const struct __sk_buff *skb, const struct ipv6 *p, st
 
 // put_headers writes the outer headers and the one of the link in front of them, which
 // for a hub the kernel makes anew.
-static inline long put_headers(struct __sk_buff *skb, const struct way *w, const struct ipv6 *p, u32 len, u32 n)
+static inline long put_headers(struct __sk_buff *skb, const struct way *w, const struct ipv6 *p, u32 len, u16 id)
 {
 	struct outer h = {};
 	u8 class = p->first[0] << 4 | p->first[1] >> 4;
@@ -298,7 +296,7 @@ static inline long put_headers(struct __sk_buff *skb, const struct way *w, const
 	h.ip.version = 0x45;
 	h.ip.tos = flow.tos | (class & flow.tos_mask);
 	h.ip.total = htons(len + outer_len());
-	h.ip.id = htons(next_id(n));
+	h.ip.id = htons(id);
 	h.ip.fragment = flow.df;
 	h.ip.ttl = flow.ttl | (p->hops & flow.hops_mask);
 	h.ip.protocol = flow.udp ? PROTO_UDP : PROTO_IPV6;
@@ -313,16 +311,11 @@ static inline long put_headers(struct __sk_buff *skb, const struct way *w, const
 	return skb_store_bytes(skb, 0, &h.link, ETH_LEN + IPV4_LEN, 0);
 }
 
-static inline void count_out(struct counters *c, const struct way *w, u32 packets, u64 bytes)
+static inline void count_out(struct counters *c, struct peer *peer, u32 packets, u64 bytes)
 {
-	struct peer *peer;
-
 	c->tx_packets += packets;
 	c->tx_bytes += bytes;
 	c->tx_whole += packets > 1;
-	if (!flow.hub)
-		return;
-	peer = map_lookup_elem(&peers, &w->ends);
 	if (peer) {
 		__sync_fetch_and_add(&peer->tx_packets, packets);
 		__sync_fetch_and_add(&peer->tx_bytes, bytes);
@@ -331,9 +324,10 @@ static inline void count_out(struct counters *c, const struct way *w, u32 packet
 
 SEC("tcx/egress") int sixin4_out(struct __sk_buff *skb)
 {
-	u32 len = skb->len, longest = len, headers, n;
-	u64 l4 = flow.udp ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : 0;
+	u32 len = skb->len, longest = len, zero = 0, headers, n;
+	u64 *used = 0, l4 = flow.udp ? BPF_F_ADJ_ROOM_ENCAP_L4_UDP : 0;
 	struct counters *c = count();
+	struct peer *peer = 0;
 	struct inner p;
 	struct way w;
 
@@ -351,14 +345,20 @@ SEC("tcx/egress") int sixin4_out(struct __sk_buff *skb)
 		return TCX_NEXT;
 	if (longest > w.mtu)
 		return TCX_NEXT;
+	if (!flow.hub)
+		used = map_lookup_elem(&ids, &zero);
+	else if ((peer = map_lookup_elem(&peers, &w.ends)))
+		used = &peer->ids;
+	if (!used)
+		return TCX_NEXT;
 
 	if (skb_adjust_room(skb, outer_len(), BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | l4 | BPF_F_ADJ_ROOM_FIXED_GSO))
 		return TCX_NEXT;
-	if (skb_change_head(skb, ETH_LEN, 0) || put_headers(skb, &w, &p.ip, len, n)) {
+	if (skb_change_head(skb, ETH_LEN, 0) || put_headers(skb, &w, &p.ip, len, next_id(used, n))) {
 		c->tx_lost += n;
 		return TCX_DROP;
 	}
-	count_out(c, &w, n, len + (n - 1) * headers);
+	count_out(c, peer, n, len + (n - 1) * headers);
 	if (flow.hub)
 		return redirect_neigh(w.link, 0, 0, 0);
 	return redirect(w.link, 0);
@@ -415,6 +415,27 @@ static inline int blocked(const struct inner *p)
 	return found;
 }
 
+// allowed tells whether a packet is from a source that is not ours. Of a hub, its peer
+// has the prefix "its", which may be a part of what else would be.
+static inline int allowed(const struct inner *p, const struct prefix *its)
+{
+	u32 wider;
+
+	for (u32 i = 0; i < flow.ours_len && i < MOST_OURS; i++) {
+		if (!within(&p->ip.src, &flow.ours[i]))
+			continue;
+		wider = 0;
+		if (its) {
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				wider |= its->mask.word[j] & ~flow.ours[i].mask.word[j];
+		}
+		if (!wider)
+			return 0;
+	}
+	return 1;
+}
+
 // find_peer is the one of a hub's that a datagram is from, 0 if it may not send it.
 static inline struct peer *find_peer(const struct outer *o, const struct inner *p)
 {
@@ -424,18 +445,9 @@ static inline struct peer *find_peer(const struct outer *o, const struct inner *
 	if (!peer || blocked(p))
 		return 0;
 	for (u32 i = 0; i < MOST_PREFIXES; i++)
-		if (within(&p->ip.src, &peer->prefixes[i]))
+		if (within(&p->ip.src, &peer->prefixes[i]) && allowed(p, &peer->prefixes[i]))
 			return peer;
 	return 0;
-}
-
-// allowed tells whether a packet is from a source that is not ours.
-static inline int allowed(const struct inner *p)
-{
-	for (u32 i = 0; i < flow.ours_len && i < MOST_OURS; i++)
-		if (within(&p->ip.src, &flow.ours[i]))
-			return 0;
-	return 1;
 }
 
 // ecn_out is what leaves the tunnel, by inner and outer ECN field (RFC 6040,
@@ -481,7 +493,7 @@ SEC("tcx/ingress") int sixin4_in(struct __sk_buff *skb)
 		return TCX_NEXT;
 	if (flow.hub && !(peer = find_peer(&h, &p)))
 		return TCX_NEXT;
-	if (!flow.hub && !allowed(&p))
+	if (!flow.hub && !allowed(&p, 0))
 		return TCX_NEXT;
 	was = p.ip.first[1] >> 4 & ECN;
 	ecn = ecn_out(was, h.ip.tos & ECN);
