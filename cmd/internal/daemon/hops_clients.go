@@ -2,11 +2,8 @@ package daemon
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
 
@@ -22,11 +19,14 @@ const mostClients = 1 << 16
 // clients are those of a hub that the kernel may carry packets for, by where they are.
 // Those without a way are not told to it. The zero value is ready.
 type clients struct {
-	planned map[engine.End]PlannedPeer
+	planned map[engine.End]*PlannedPeer
 	told    map[engine.End]kernelpath.Peer
-	stale   bool         // the ways to them may be others by now
-	full    bool         // that there are too many is in the log
-	untried []engine.End // whose trial is due
+	past    map[engine.End]kernelpath.Stats // what was carried for them until they were told last
+	stale   map[engine.End]bool             // the ways to them are to be looked for
+	roamed  uint64                          // how often all were
+	full    bool                            // that there are too many is in the log
+	turns   map[engine.End]*turn            // of those on trial
+	due     map[engine.End]*turn            // of these, the trials to be begun
 }
 
 func (p PlannedPeer) at() engine.End {
@@ -51,13 +51,18 @@ func (t *tunnel) hubFlow(now *shape) (*kernelpath.Flow, string) {
 	if len(blocked) > kernelpath.MaxBlocked {
 		return nil, "too many ports are blocked for the kernel to look at"
 	}
-	links := t.short.links(func(p PlannedPeer) (kernelpath.Peer, error) { return t.kernelPeer(now, p) })
-	if len(links) == 0 {
+	links, clients := t.short.links()
+	switch {
+	case clients == 0:
 		return nil, noClient
+	case len(links) == 0:
+		return nil, "the kernel could be told no client (the log says why, at level debug)"
 	}
 	outer := t.outer(now.local, netip.Addr{})
 	outer.ClearDF = true // as the engine's in UDP: only the client knows the way to it
-	return &kernelpath.Flow{Outer: outer, Asks: t.trials.id, Here: t.here(now), Hub: &kernelpath.Hub{Links: links, Blocked: blocked}}, ""
+	return &kernelpath.Flow{
+		Outer: outer, Asks: t.trials.id, Ours: t.seen.ours, Here: t.here(now), Hub: &kernelpath.Hub{Links: links, Blocked: blocked},
+	}, ""
 }
 
 func kernelPorts(p engine.Ports) (list []kernelpath.Port) {
@@ -68,33 +73,6 @@ func kernelPorts(p engine.Ports) (list []kernelpath.Port) {
 		list = append(list, kernelpath.Port{Protocol: encap.ProtoUDP, Number: n})
 	}
 	return list
-}
-
-// kernelPeer is a hub's peer for the kernel, by the way that leads to it now.
-func (t *tunnel) kernelPeer(now *shape, p PlannedPeer) (k kernelpath.Peer, err error) {
-	route, err := t.routeTo(p.Remote)
-	if err != nil {
-		return k, err
-	}
-	own, err := net.InterfaceByIndex(route.Index)
-	if err != nil {
-		return k, err
-	}
-	if route.Local || route.Index == t.iface.Index || len(own.HardwareAddr) != 6 {
-		return k, errors.New(noEthernet)
-	}
-	way := min(now.wireMTU, encap.WireMTU(route.FixedMTU()))
-	if way < shortestUDP { // the kernel's own way makes no fragments
-		return k, fmt.Errorf("the link carries less than %d bytes", shortestUDP)
-	}
-	local := p.local
-	if !local.IsValid() {
-		local = t.beside.udp[p.socket].LocalAddr()
-	}
-	if local.Addr().IsUnspecified() {
-		return k, errors.New("the broker listens at all addresses")
-	}
-	return kernelpath.Peer{Local: local, Remote: p.at().AddrPort, Prefixes: p.Prefixes, Link: route.Index, MTU: min(now.mtu, insideUDP(way))}, nil
 }
 
 // without takes clients that go from the kernel, and those that are about to be others.
@@ -114,58 +92,39 @@ func (s *shortcut) without(gone []engine.End, others []PlannedPeer) {
 	}
 }
 
-// with gives clients to the kernel, but for those that the engine has refused.
-func (s *shortcut) with(list []PlannedPeer, refused []engine.Refusal, peer func(PlannedPeer) (kernelpath.Peer, error)) {
-	if s == nil {
+// with notes clients for the kernel, but for those that the engine has refused.
+func (s *shortcut) with(list []PlannedPeer, refused []engine.Refusal) {
+	if s == nil || s.inVain {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.final {
+		return
+	}
 	for _, p := range list {
-		no := func(r engine.Refusal) bool { return r.Peer.End() == p.at() }
-		if p.suits() && !slices.ContainsFunc(refused, no) {
-			s.clients.add(s, p, peer)
+		switch no := func(r engine.Refusal) bool { return r.Peer.End() == p.at() }; {
+		case !p.suits():
+		case slices.ContainsFunc(refused, no):
+			s.clients.remove(s, p.at())
+		default:
+			s.clients.plan(s, p)
 		}
+	}
+	if len(s.clients.stale) > 0 {
+		s.roving.ring()
 	}
 }
 
-// idle reports whether there are clients and the kernel carries for none.
-func (s *shortcut) idle() bool {
-	if s == nil {
-		return false
-	}
+// links are those that lead to the clients, in order; clients is how many there are.
+func (s *shortcut) links() (list []int, clients int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.given == nil && len(s.clients.told) > 0 && !s.final
-}
-
-// links are those that lead to the clients, in order. Where the ways may be others by now,
-// they are looked for anew.
-func (s *shortcut) links(peer func(PlannedPeer) (kernelpath.Peer, error)) []int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := &s.clients
-	if c.stale {
-		c.stale = false
-		for _, p := range c.planned {
-			c.add(s, p, peer)
-		}
-	}
 	links := make(map[int]bool)
-	for _, p := range c.told {
+	for _, p := range s.clients.told {
 		links[p.Link] = true
 	}
-	return slices.Sorted(maps.Keys(links))
-}
-
-// roam has the ways to the clients looked for anew.
-func (s *shortcut) roam() {
-	if s == nil {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clients.stale = len(s.clients.planned) > 0
+	return slices.Sorted(maps.Keys(links)), len(s.clients.planned)
 }
 
 // addClient adds what the kernel has carried of a hub's client to what the engine has.
@@ -174,38 +133,58 @@ func (s *shortcut) addClient(p *engine.PeerStats) {
 		return
 	}
 	s.mu.Lock()
-	told, ok := s.clients.told[engine.Peer{Remote: p.Remote, Port: p.Port, Socket: p.Socket}.End()]
-	path := s.path
-	s.mu.Unlock()
-	if !ok || path == nil {
-		return
-	}
-	k, _ := path.PeerStats(told.Local, told.Remote)
+	defer s.mu.Unlock()
+	k := s.clients.carried(s, engine.Peer{Remote: p.Remote, Port: p.Port, Socket: p.Socket}.End())
 	p.Tx, p.Rx = sum(p.Tx, k.Tx), sum(p.Rx, k.Rx)
 	if k.LastHeard.After(p.LastHeard) {
 		p.LastHeard = k.LastHeard
 	}
 }
 
-// add notes a client, and tells the kernel the way to it as it is now.
-func (c *clients) add(s *shortcut, p PlannedPeer, peer func(PlannedPeer) (kernelpath.Peer, error)) {
+// plan notes a client, the way to which is to be looked for. Until it is found the kernel
+// goes on with what it had, if that is right but for the way.
+func (c *clients) plan(s *shortcut, p PlannedPeer) {
 	if c.planned == nil {
-		c.planned, c.told = make(map[engine.End]PlannedPeer), make(map[engine.End]kernelpath.Peer)
+		c.planned, c.told = make(map[engine.End]*PlannedPeer), make(map[engine.End]kernelpath.Peer)
+		c.past, c.stale = make(map[engine.End]kernelpath.Stats), make(map[engine.End]bool)
+		c.turns, c.due = make(map[engine.End]*turn), make(map[engine.End]*turn)
 	}
 	at := p.at()
-	c.planned[at] = p
-	next, err := peer(p)
+	if told := c.told[at]; told.Local != p.local || !slices.Equal(told.Prefixes, p.Prefixes) {
+		c.forget(s, at)
+	}
+	c.planned[at], c.stale[at] = &p, true
+}
+
+// carried is all that the kernel has carried for a client.
+func (c *clients) carried(s *shortcut, at engine.End) kernelpath.Stats {
+	k := c.past[at]
+	told, ok := c.told[at]
+	if !ok || s.path == nil {
+		return k
+	}
+	now, _ := s.path.PeerStats(told.Local, told.Remote)
+	for _, each := range []struct{ to, more *kernelpath.Count }{{&k.Tx, &now.Tx}, {&k.Rx, &now.Rx}} {
+		each.to.Packets += each.more.Packets
+		each.to.Bytes += each.more.Bytes
+	}
+	if now.LastHeard.After(k.LastHeard) {
+		k.LastHeard = now.LastHeard
+	}
+	return k
+}
+
+// set tells the kernel the way to a client as it is now, or takes the client from it when
+// there is none.
+func (c *clients) set(s *shortcut, at engine.End, next kernelpath.Peer, err error) {
 	if err != nil {
 		s.log.Debug("a client's packets are not carried by the kernel", "outer", at, "error", err)
 		c.forget(s, at)
 		return
 	}
-	before, ok := c.told[at]
-	same := ok && before.Local == next.Local && slices.Equal(before.Prefixes, next.Prefixes)
-	if next.Trial = !same || before.Trial; !same {
-		c.forget(s, at)
-		c.untried = append(c.untried, at)
-		s.trying.ring()
+	before, known := c.told[at]
+	if next.Trial = !known || before.Trial; !known {
+		c.onTrial(s, at)
 	}
 	c.told[at] = next
 	c.tell(s, at, next)
@@ -220,7 +199,7 @@ func (c *clients) tell(s *shortcut, at engine.End, p kernelpath.Peer) {
 	if err == nil {
 		return
 	}
-	delete(c.told, at)
+	c.forget(s, at)
 	level := slog.LevelDebug
 	if !c.full {
 		level, c.full = slog.LevelWarn, true
@@ -235,11 +214,17 @@ func (c *clients) addAll(s *shortcut) {
 	}
 }
 
-// forget takes a client from the path.
+// forget takes a client from the path, and keeps what was carried for it.
 func (c *clients) forget(s *shortcut, at engine.End) {
 	told, ok := c.told[at]
+	if !ok {
+		return
+	}
+	c.past[at] = c.carried(s, at)
 	delete(c.told, at)
-	if !ok || s.path == nil {
+	delete(c.turns, at)
+	delete(c.due, at)
+	if s.path == nil {
 		return
 	}
 	if err := s.path.RemovePeer(told.Local, told.Remote); err != nil {
@@ -247,7 +232,10 @@ func (c *clients) forget(s *shortcut, at engine.End) {
 	}
 }
 
+// remove forgets all about a client.
 func (c *clients) remove(s *shortcut, at engine.End) {
 	c.forget(s, at)
 	delete(c.planned, at)
+	delete(c.past, at)
+	delete(c.stale, at)
 }

@@ -23,6 +23,7 @@ import (
 // carrier is what the daemon needs of a kernelpath.Path.
 type carrier interface {
 	Set(*kernelpath.Flow) error
+	Intact() bool
 	PutPeer(kernelpath.Peer) error
 	RemovePeer(local, remote netip.AddrPort) error
 	PeerStats(local, remote netip.AddrPort) (kernelpath.Stats, bool)
@@ -34,6 +35,7 @@ type carrier interface {
 // its sockets stay as they are, for all others and for when it does not.
 type shortcut struct {
 	always   bool // whoever would like to see the packets
+	inVain   bool // no client of the hub will be carried
 	open     func() (carrier, error)
 	flow     func(hops map[[4]byte]wire.Hop) (f *kernelpath.Flow, reason string)
 	watchers func(c carrier, link int) (seen []string, err error)
@@ -50,6 +52,7 @@ type shortcut struct {
 
 	clients clients // of a hub
 	trying  bell    // rings when a trial is due
+	roving  bell    // rings when the way to a client is to be looked for
 }
 
 // newShortcut is nil where the settings want no such thing.
@@ -63,6 +66,7 @@ func (t *tunnel) newShortcut() *shortcut {
 	}
 	return &shortcut{
 		always: t.set.Wire == config.WireBPF,
+		inVain: t.set.rate != 0,
 		open: func() (carrier, error) {
 			return kernelpath.Open(kernelpath.Config{Device: t.iface.Index, Peers: room})
 		},
@@ -147,6 +151,8 @@ func (t *tunnel) unfit(now *shape) string {
 		return "the tunnel has not one peer for all addresses"
 	case now.inUDP() && !now.peers[0].merged:
 		return "the broker takes no merged packets in UDP"
+	case now.inUDP() && len(now.here()) == 0:
+		return "the tunnel's addresses are its script's, and a trial in UDP needs one"
 	case t.trouble.Load() != nil:
 		return "the peer cannot be reached"
 	case now.wireMTU < smallest || t.cutsFor(now.peers[0].Remote):
@@ -203,7 +209,7 @@ func (s *shortcut) look(age uint64, hops map[[4]byte]wire.Hop, unfit string) {
 	if f != nil {
 		f, reason = s.allowed(f)
 	}
-	if f != nil && reflect.DeepEqual(f, s.given) {
+	if f != nil && reflect.DeepEqual(f, s.given) && s.path.Intact() {
 		return
 	}
 	if s.path != nil && (f != nil || s.given != nil) {

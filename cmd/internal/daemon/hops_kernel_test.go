@@ -25,6 +25,7 @@ type fakePath struct {
 	given  *kernelpath.Flow
 	sets   int
 	closed bool
+	cut    bool // by somebody else
 	refuse error
 	peers  map[netip.AddrPort]kernelpath.Peer
 }
@@ -38,6 +39,12 @@ func (p *fakePath) Set(f *kernelpath.Flow) error {
 		return p.refuse
 	}
 	return nil
+}
+
+func (p *fakePath) Intact() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.cut
 }
 
 // has returns what was given last, and how often something was.
@@ -181,6 +188,21 @@ level=INFO msg="packets go through the raw socket" reason="seen by a chain at ou
 			t.Errorf("log:\n%swant it to begin with\n%s", got, want)
 		}
 	})
+}
+
+// TestShortcutCut: programs that somebody has taken away are put back.
+func TestShortcutCut(t *testing.T) {
+	f, path, s := shortened(new(fakeConn))
+	f.look(true)
+	f.look(true)
+	if _, sets := path.has(); sets != 1 {
+		t.Fatalf("set %d times, want once", sets)
+	}
+	path.cut = true
+	f.look(true)
+	if given, sets := path.has(); sets != 2 || given == nil || !s.active() {
+		t.Errorf("cut, and set %d times: %+v", sets, given)
+	}
 }
 
 // TestShortcutRefused: a kernel that cannot is asked once, and that is no news unless it
@@ -349,6 +371,11 @@ func TestShortcutFlow(t *testing.T) {
 	hop := wire.Hop{Link: lo.Index, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}}
 	whole := []PlannedPeer{{Remote: peer, Prefixes: []netip.Prefix{everything}}}
 	good := shape{local: netip.MustParseAddr("192.0.2.1"), peers: whole, mtu: 1480, wireMTU: 1500}
+	good.addresses = []netip.Prefix{netip.MustParsePrefix("2001:db8::2/128")}
+	inUDP := func(s *shape) {
+		s.session = new(sessionConn)
+		s.peers = []PlannedPeer{{Remote: peer, port: 3653, merged: true, Prefixes: []netip.Prefix{everything}}}
+	}
 	for _, tt := range []struct {
 		name    string
 		edit    func(s *shape)
@@ -365,9 +392,13 @@ func TestShortcutFlow(t *testing.T) {
 		{"in UDP", func(s *shape) { s.session = new(sessionConn) }, "", map[[4]byte]wire.Hop{peer.As4(): hop}, "no merged packets in UDP"},
 		{"link of 1299", func(s *shape) { s.wireMTU = 1299 }, "", nil, "less than 1300"},
 		{"link of 1307 in UDP", func(s *shape) {
-			s.session, s.wireMTU = new(sessionConn), 1307
-			s.peers = []PlannedPeer{{Remote: peer, port: 3653, merged: true, Prefixes: []netip.Prefix{everything}}}
+			inUDP(s)
+			s.wireMTU = 1307
 		}, "", nil, "less than 1308"},
+		{"in UDP with a script", func(s *shape) {
+			inUDP(s)
+			s.addresses = []netip.Prefix{netip.MustParsePrefix("fe80::1/64")}
+		}, "", nil, "script's"},
 		{"no way", func(*shape) {}, "unreachable", nil, "cannot be reached"},
 		{"no next hop", func(*shape) {}, "", nil, "next hop"},
 		{"no link-layer address", func(*shape) {}, "", map[[4]byte]wire.Hop{peer.As4(): {Link: lo.Index}}, "not Ethernet"},

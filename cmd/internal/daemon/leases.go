@@ -154,17 +154,30 @@ func (t *leases) live(s store.Lease) *liveLease {
 func (l *liveLease) end() engine.End { return engine.End{AddrPort: l.Outer, Socket: l.socket} }
 
 // resume carries a lease of the run before, unless its client sends to where this broker
-// does not listen any more.
+// does not listen any more. Where that is goes on record, if it is not.
 func (t *leases) resume(s store.Lease) {
 	l := t.live(s)
 	l.resumed = true
+	ctx, cancel := context.WithTimeout(context.Background(), storeTime)
+	defer cancel()
 	if _, ok := t.b.beside.number(s.Local); s.Outer.Port() != 0 && !ok {
-		ctx, cancel := context.WithTimeout(context.Background(), storeTime)
-		defer cancel()
 		t.retire(ctx, l, notHere(l))
 		return
 	}
+	if l.Local != s.Local {
+		if err := t.settle(ctx, l); err != nil {
+			t.b.env.Logger.Warn("the broker's end of a tunnel is not on record", "tunnel", l.ID, "err", err)
+		}
+	}
 	t.carry(l)
+}
+
+// settle records the end that a tunnel has.
+func (t *leases) settle(ctx context.Context, l *liveLease) error {
+	_, err := t.b.store.Activate(ctx, store.Activation{
+		ID: l.ID, Epoch: l.Epoch, Node: t.b.node(), Type: l.Type, Outer: l.Outer, Local: l.Local, Merged: l.Merged, Expires: l.Expires,
+	})
+	return err
 }
 
 func (t *leases) carry(l *liveLease) {

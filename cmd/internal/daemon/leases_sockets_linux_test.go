@@ -105,6 +105,9 @@ func TestResumeSockets(t *testing.T) {
 	if len(o.byID) != len(want) {
 		t.Errorf("%d are carried, want %d", len(o.byID), len(want))
 	}
+	if s, err := o.b.store.Lease(t.Context(), old.ID); err != nil || s.Local != o.b.beside.udp[0].LocalAddr() {
+		t.Errorf("the store has %+v, %v of the one of old", s, err)
+	}
 	i := slices.IndexFunc(live, func(l store.Lease) bool { return l.Local == last.LocalAddr() })
 	if s, err := o.b.store.Lease(t.Context(), live[i].ID); err != nil || s.State != store.Down || s.UserID != users[2] {
 		t.Errorf("the one whose socket is gone: %+v, %v; want it down", s, err)

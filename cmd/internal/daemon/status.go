@@ -123,17 +123,17 @@ func (t *tunnel) peers(now *shape) (list []control.Peer, omitted int, heard time
 		mtu[p.Remote] = p.MTU
 	}
 	for p := range t.engine.Peers() {
+		if now.hub {
+			t.short.addClient(&p)
+		} else {
+			t.short.addPeer(&p)
+		}
 		if len(list) == mostListed {
 			omitted++
 			if p.LastHeard.After(heard) {
 				heard = p.LastHeard
 			}
 			continue
-		}
-		if now.hub {
-			t.short.addClient(&p)
-		} else {
-			t.short.addPeer(&p)
 		}
 		way, known := mtu[p.Remote]
 		if !known || way == 0 {

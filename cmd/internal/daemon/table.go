@@ -5,7 +5,6 @@ import (
 
 	"sixin4/encap"
 	"sixin4/encap/engine"
-	"sixin4/encap/kernelpath"
 )
 
 // makeEngine makes the engine with one outbound lane for each queue of the device.
@@ -78,12 +77,9 @@ func (t *tunnel) changePeers(without []engine.End, with, few []PlannedPeer) []en
 	next := *t.now.Load()
 	t.short.without(without, with)
 	refused := t.engine.ChangeAt(without, t.enginePeers(next, with))
-	t.short.with(with, refused, func(p PlannedPeer) (kernelpath.Peer, error) { return t.kernelPeer(&next, p) })
+	t.short.with(with, refused)
 	next.peers = few
 	t.now.Store(&next)
-	if t.short.idle() {
-		t.hopper.again.ring()
-	}
 	return refused
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"net/netip"
 	"time"
 
 	"sixin4/encap/engine"
@@ -46,13 +47,6 @@ func (r *round) due(t *tunnel) (list []trial) {
 	return list
 }
 
-// lost takes back that the trial of a session has passed, if that is the one that is.
-func (t *tunnel) lost(s *sessionConn) {
-	if t.trials.hasPassed(s) {
-		t.tried(nil)
-	}
-}
-
 // carried are the clients of a hub that the kernel sends all packets to.
 func (s *shortcut) carried() (list []engine.End) {
 	s.mu.Lock()
@@ -66,4 +60,14 @@ func (s *shortcut) carried() (list []engine.End) {
 		}
 	}
 	return list
+}
+
+// trialOf is aTrial for those that the kernel carries packets for.
+func (s *shortcut) trialOf(at engine.End, from netip.Addr) (one trial, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if told, ok := s.clients.told[at]; !ok || told.Trial {
+		return one, false
+	}
+	return s.aTrial(at, from), true
 }

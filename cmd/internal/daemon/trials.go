@@ -2,15 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
 
-	"sixin4/encap/engine"
 	"sixin4/encap/keepalive"
-	"sixin4/encap/kernelpath"
 )
 
 // What the kernel sends through a tunnel in UDP has no UDP checksum, which IPv4 allows
@@ -30,24 +29,12 @@ var (
 const (
 	trialAgain = 10 * time.Minute // after one that nobody answered
 	trialRound = 30 * time.Second // from one round of those that are carried to the next
+	trialPause = 10 * time.Second // after one that found out nothing
 	trialTurns = 64               // at a time
+	mostUnsent = 5                // requests that the kernel did not send, before a trial is given up
 )
 
-// trials are what is known of them.
-type trials struct {
-	id uint16 // identifier of the echo requests
-
-	mu     sync.Mutex
-	passed *sessionConn // of the tunnel that has only one far end
-}
-
 func newTrialID() uint16 { return uint16(1 + rand.IntN(1<<16-1)) }
-
-func (t *trials) hasPassed(s *sessionConn) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.passed == s
-}
 
 // trial is one that is due: to whom requests are sent, and what is done with the result.
 type trial struct {
@@ -58,6 +45,7 @@ type trial struct {
 	passed   func()
 	failed   func() // at once
 	again    func() // trialAgain later; nil: never
+	unknown  func() // nothing was found out; nil: never mind
 }
 
 // runTrials asks whoever is due, until ctx ends.
@@ -91,194 +79,110 @@ func (t *tunnel) beginTrials(ctx context.Context, running *sync.WaitGroup) func(
 	turns := make(chan struct{}, trialTurns)
 	return func(due []trial) {
 		for _, one := range due {
-			asker, err := ear.at(ctx, t, one.from, running)
-			if err != nil {
-				t.env.Logger.Debug("a trial is not possible", "outer", one.outer, "error", err)
-				continue
-			}
 			select {
 			case turns <- struct{}{}:
 			case <-ctx.Done():
 				return
 			}
+			heard, err := ear.from(ctx, t, one.from, running)
+			if err != nil {
+				t.env.Logger.Debug("a trial is not possible", "outer", one.outer, "error", err)
+			}
+			by := ear
 			running.Go(func() {
 				defer func() { <-turns }()
-				one.run(ctx, asker.Ask, t.env.Logger)
+				if err == nil && one.run(heard, by.kernel.Ask, by.engine.Ask, t.env.Logger) || one.unknown == nil {
+					return
+				}
+				if pause(ctx, trialPause) {
+					one.unknown()
+				}
 			})
 		}
 	}
 }
 
-// run asks, and says how that ended.
-func (one *trial) run(ctx context.Context, ask func(ctx context.Context, to netip.Addr, timeout time.Duration) error, log *slog.Logger) {
-	for _, wait := range one.waits {
+// pause waits, and reports whether ctx is still not done.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// asks is Asker.Ask.
+type asks func(ctx context.Context, to netip.Addr, timeout time.Duration) error
+
+// run asks by the kernel's way, and says how that ended. It reports whether anything was
+// found out. That was not when the kernel has not sent the request, as while it is told
+// another flow, and when nobody answers the engine either.
+func (one *trial) run(ctx context.Context, kernel, engine asks, log *slog.Logger) bool {
+	for i, unsent := 0, 0; i < len(one.waits); {
 		before := one.sent()
-		if ask(ctx, one.to, wait) == nil && one.sent() > before {
+		err := kernel(ctx, one.to, one.waits[i])
+		switch {
+		case ctx.Err() != nil:
+			return false
+		case one.sent() == before:
+			if unsent++; unsent == mostUnsent || !pause(ctx, one.waits[i]) {
+				return false
+			}
+		case err == nil:
 			one.passed()
-			return
+			return true
+		default:
+			i++
 		}
-		if ctx.Err() != nil {
-			return
-		}
+	}
+	if engine(ctx, one.to, time.Second) != nil && engine(ctx, one.to, 2*time.Second) != nil {
+		return false
 	}
 	one.failed()
-	if one.again == nil {
-		return
+	if one.again != nil {
+		log.Info("datagrams without a checksum do not arrive: the kernel does not carry this tunnel", "outer", one.outer, "again-in", trialAgain)
+		time.AfterFunc(trialAgain, one.again)
 	}
-	log.Info("datagrams without a checksum do not arrive: the kernel does not carry this tunnel", "outer", one.outer, "again-in", trialAgain)
-	time.AfterFunc(trialAgain, one.again)
+	return true
 }
 
 // ear hears the answers of trials, for one goroutine.
 type ear struct {
-	source netip.Addr
-	asker  *keepalive.Asker
-	deaf   context.CancelFunc
+	source         netip.Addr
+	kernel, engine *keepalive.Asker // whose requests they send
+	hears          context.Context  // until it hears no more
+	deaf           context.CancelFunc
 }
 
-// at is an Asker with a source address.
-func (e *ear) at(ctx context.Context, t *tunnel, source netip.Addr, running *sync.WaitGroup) (*keepalive.Asker, error) {
-	if e.asker != nil && e.source == source {
-		return e.asker, nil
+// from has the ear hear what is sent to an address, until the context is done that it
+// returns.
+func (e *ear) from(ctx context.Context, t *tunnel, source netip.Addr, running *sync.WaitGroup) (context.Context, error) {
+	if e.hears != nil && e.source == source && e.hears.Err() == nil {
+		return e.hears, nil
 	}
 	if e.deaf != nil {
 		e.deaf()
 	}
-	asker, err := keepalive.NewAsker(keepalive.AskerConfig{
-		Interface: t.name, Source: source, ID: t.trials.id, Logger: t.env.Logger,
-	})
-	if err != nil {
+	cfg := keepalive.AskerConfig{Interface: t.name, Source: source, Logger: t.env.Logger}
+	engine, err := keepalive.NewAsker(cfg)
+	cfg.ID = t.trials.id
+	kernel, errKernel := keepalive.NewAsker(cfg)
+	if err = errors.Join(err, errKernel); err != nil {
 		return nil, err
 	}
-	e.asker, e.source = asker, source
-	ctx, e.deaf = context.WithCancel(ctx)
-	running.Go(func() {
-		if err := asker.Run(ctx); err != nil {
-			t.env.Logger.Debug("no answer to a trial can be heard", "error", err)
-		}
-	})
-	return asker, nil
-}
-
-// dueTrials are those to be begun now.
-func (t *tunnel) dueTrials() []trial {
-	now := t.now.Load()
-	here := now.here()
-	if len(here) == 0 {
-		return nil
+	e.kernel, e.engine, e.source = kernel, engine, source
+	e.hears, e.deaf = context.WithCancel(ctx)
+	hears, deaf := e.hears, e.deaf
+	for _, asker := range []*keepalive.Asker{kernel, engine} {
+		running.Go(func() {
+			defer deaf()
+			if err := asker.Run(hears); err != nil {
+				t.trials.tellDeaf(t.env.Logger, t.short.always, err)
+			}
+		})
 	}
-	if t.set.hub {
-		return t.short.untried(here[0])
-	}
-	if len(now.peers) != 1 || !t.short.gives(func(f *kernelpath.Flow) bool { return f.Trial }) {
-		return nil
-	}
-	one := t.onlyTrial(now, here[0])
-	one.waits, one.failed, one.again = trialWaits, func() {}, t.short.trying.ring
-	one.passed = func() { t.tried(now.session) }
-	return []trial{one}
-}
-
-// onlyTrial is that of a tunnel with one far end, without what comes of it.
-func (t *tunnel) onlyTrial(now *shape, from netip.Addr) trial {
-	peer := now.peers[0]
-	return trial{
-		from: from, to: peer.inner, outer: peer.at().AddrPort,
-		sent: func() uint64 { return t.short.stats().Tx.Packets },
-	}
-}
-
-// tried notes the session whose trial has passed; nil: none has.
-func (t *tunnel) tried(s *sessionConn) {
-	t.trials.mu.Lock()
-	t.trials.passed = s
-	t.trials.mu.Unlock()
-	t.hopper.again.ring()
-}
-
-// gives reports whether the kernel carries something now, such as is asked for.
-func (s *shortcut) gives(such func(*kernelpath.Flow) bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.given != nil && such(s.given)
-}
-
-// untried are the trials of a hub's clients that are due, once the kernel has the hub.
-func (s *shortcut) untried(from netip.Addr) (due []trial) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.given == nil {
-		return nil
-	}
-	for _, at := range s.clients.untried {
-		if !s.clients.told[at].Trial { // it has gone, or there were two trials
-			continue
-		}
-		one := s.aTrial(at, from)
-		one.waits, one.passed, one.failed = trialWaits, func() { s.passed(at) }, func() {}
-		one.again = func() { s.try(at) }
-		due = append(due, one)
-	}
-	s.clients.untried = nil
-	return due
-}
-
-// aTrial is that of a hub's client, without what comes of it. s.mu is held.
-func (s *shortcut) aTrial(at engine.End, from netip.Addr) trial {
-	return trial{
-		from: from, to: s.clients.planned[at].inner, outer: at.AddrPort,
-		sent: func() uint64 { return s.sentTo(at) },
-	}
-}
-
-// trialOf is aTrial for those that the kernel carries packets for.
-func (s *shortcut) trialOf(at engine.End, from netip.Addr) (one trial, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if told, ok := s.clients.told[at]; !ok || told.Trial {
-		return one, false
-	}
-	return s.aTrial(at, from), true
-}
-
-// sentTo is how many packets the kernel has sent to a hub's client.
-func (s *shortcut) sentTo(at engine.End) uint64 {
-	p := engine.PeerStats{Remote: at.Addr(), Port: at.Port(), Socket: at.Socket}
-	s.addClient(&p)
-	return p.Tx.Packets
-}
-
-// passed has the packets of a hub's client follow its trial.
-func (s *shortcut) passed(at engine.End) { s.setTrial(at, false) }
-
-// lost leaves nothing but a trial to a client whose packets the kernel carried.
-func (s *shortcut) lost(at engine.End) {
-	if s.setTrial(at, true) {
-		s.log.Info("packets of a client are not carried by the kernel any more", "outer", at, "reason", "they do not arrive")
-		s.try(at)
-	}
-}
-
-// setTrial says whether a client is on trial. It reports whether that is a change.
-func (s *shortcut) setTrial(at engine.End, on bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	told, ok := s.clients.told[at]
-	if !ok || told.Trial == on {
-		return false
-	}
-	told.Trial = on
-	s.clients.told[at] = told
-	s.clients.tell(s, at, told)
-	return true
-}
-
-// try makes the trial of a client due, if that is to be tried.
-func (s *shortcut) try(at engine.End) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.clients.told[at].Trial {
-		s.clients.untried = append(s.clients.untried, at)
-		s.trying.ring()
-	}
+	return hears, nil
 }

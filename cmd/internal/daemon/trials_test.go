@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,9 @@ import (
 	"sixin4/encap/engine"
 	"sixin4/encap/kernelpath"
 )
+
+// answers is a far end that answers at once.
+func answers(context.Context, netip.Addr, time.Duration) error { return nil }
 
 // TestTrialRun: a trial passes when a request that the kernel has sent is answered.
 func TestTrialRun(t *testing.T) {
@@ -28,7 +33,6 @@ func TestTrialRun(t *testing.T) {
 		{"the last is answered", 3, true, "passed", false},
 		{"too late", 4, true, "failed", true},
 		{"none is", 0, true, "failed", true},
-		{"the engine sent it", 1, false, "failed", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -41,7 +45,7 @@ func TestTrialRun(t *testing.T) {
 				}
 				asked := 0
 				var log bytes.Buffer
-				one.run(t.Context(), func(_ context.Context, _ netip.Addr, timeout time.Duration) error {
+				known := one.run(t.Context(), func(_ context.Context, _ netip.Addr, timeout time.Duration) error {
 					if asked++; tt.byKernel {
 						sent++
 					}
@@ -50,8 +54,8 @@ func TestTrialRun(t *testing.T) {
 					}
 					time.Sleep(timeout)
 					return errors.New("dead")
-				}, slog.New(slog.NewTextHandler(&log, nil)))
-				if len(got) != 1 || <-got != tt.want {
+				}, answers, slog.New(slog.NewTextHandler(&log, nil)))
+				if !known || len(got) != 1 || <-got != tt.want {
 					t.Errorf("not %s", tt.want)
 				}
 				if told := strings.Contains(log.String(), "do not arrive"); told != (tt.want == "failed") {
@@ -66,15 +70,79 @@ func TestTrialRun(t *testing.T) {
 	}
 }
 
-// TestTrialEnds: one whose tunnel ends has no result.
-func TestTrialEnds(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
+// TestTrialUnknown: one whose tunnel ends has no result, nor one of which the kernel has
+// sent nothing, whether that was answered or not.
+func TestTrialUnknown(t *testing.T) {
 	never := func() { t.Error("a result") }
 	one := trial{sent: func() uint64 { return 0 }, waits: trialWaits, passed: never, failed: never, again: never}
-	one.run(ctx, func(context.Context, netip.Addr, time.Duration) error {
+	for _, answer := range []error{nil, errors.New("dead")} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			if one.run(t.Context(), func(context.Context, netip.Addr, time.Duration) error {
+				asked++
+				return answer
+			}, answers, slog.New(slog.DiscardHandler)) || asked != mostUnsent {
+				t.Errorf("answered with %v: known after %d requests", answer, asked)
+			}
+		})
+	}
+	var sent uint64
+	one.sent = func() uint64 { sent++; return sent }
+	silent := func(context.Context, netip.Addr, time.Duration) error { return errors.New("dead") }
+	if one.run(t.Context(), silent, silent, slog.New(slog.DiscardHandler)) {
+		t.Error("known of a far end that answers nobody")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	if one.run(ctx, func(context.Context, netip.Addr, time.Duration) error {
 		cancel()
 		return context.Canceled
-	}, slog.New(slog.DiscardHandler))
+	}, answers, slog.New(slog.DiscardHandler)) {
+		t.Error("known when all ends")
+	}
+}
+
+// TestTrialLate: a trial whose first requests the kernel did not send goes on with others.
+func TestTrialLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent uint64
+		asked, passed := 0, false
+		one := trial{sent: func() uint64 { return sent }, waits: trialWaits, passed: func() { passed = true }, failed: func() { t.Error("failed") }}
+		one.run(t.Context(), func(context.Context, netip.Addr, time.Duration) error {
+			if asked++; asked > 3 {
+				sent++
+			}
+			return nil
+		}, answers, slog.New(slog.DiscardHandler))
+		if !passed || asked != 4 {
+			t.Errorf("passed %t after %d requests", passed, asked)
+		}
+	})
+}
+
+// TestTrialsDeaf: when no socket can be opened to hear the answers, trials are due again.
+func TestTrialsDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tun, _ := carriedTunnel()
+		tun.name, tun.env.Logger = "no such interface", slog.New(slog.DiscardHandler)
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		begin := tun.beginTrials(ctx, &running)
+		var unknown atomic.Int32
+		one := trial{
+			from: netip.MustParseAddr("2001:db8::2"), to: netip.MustParseAddr("2001:db8::1"), waits: trialWaits,
+			sent: func() uint64 { return 0 }, passed: func() { t.Error("passed") }, failed: func() { t.Error("failed") },
+			unknown: func() { unknown.Add(1) },
+		}
+		for range 3 {
+			begin([]trial{one})
+		}
+		time.Sleep(trialPause + time.Second)
+		if synctest.Wait(); unknown.Load() != 3 {
+			t.Errorf("%d of 3 trials are due again", unknown.Load())
+		}
+		cancel()
+		running.Wait()
+	})
 }
 
 // carriedTunnel is a tunnel with one far end that the kernel can carry.
@@ -118,11 +186,26 @@ func TestOnlyTrial(t *testing.T) {
 	if first[0].to != now.peers[0].inner || first[0].from != now.addresses[0].Addr() {
 		t.Errorf("asks %v from %v", first[0].to, first[0].from)
 	}
+	due("under way", 0, 0)
 	again, look := tun.short.trying.wait(), tun.hopper.again.wait()
 	first[0].failed()
 	if first[0].again(); !rang(again) || rang(look) || tun.trials.hasPassed(now.session) {
 		t.Error("after one that failed there is no other")
 	}
+	first, _ = due("again", 1, 0)
+	first[0].unknown()
+	first, _ = due("after nothing was found out", 1, 0)
+	other := *now
+	other.session = new(sessionConn)
+	tun.now.Store(&other)
+	if first[0].passed(); rang(look) || tun.trials.hasPassed(now.session) || tun.trials.hasPassed(other.session) {
+		t.Error("passed for another session")
+	}
+	due("another session", 1, 0)
+	first[0].again()
+	due("that of before ends late", 0, 0)
+	tun.now.Store(now)
+	first, _ = due("the session of before", 1, 0)
 	first[0].passed()
 	if !rang(look) || !tun.trials.hasPassed(now.session) {
 		t.Error("it has passed and nobody looks")
@@ -136,7 +219,9 @@ func TestOnlyTrial(t *testing.T) {
 	if list[0].failed(); !rang(look) || tun.trials.hasPassed(now.session) || list[0].again != nil {
 		t.Error("nobody answers any more and nobody looks")
 	}
-	tun.tried(new(sessionConn))
+	tun.short.given = &kernelpath.Flow{DstPort: 3653, Trial: true}
+	due("lost", 1, 0)
+	tun.trials.passed = new(sessionConn)
 	if list[0].failed(); tun.trials.passed == nil {
 		t.Error("a round of the session before ends the one that is")
 	}
@@ -146,7 +231,7 @@ func TestOnlyTrial(t *testing.T) {
 
 // TestRound: of a hub's clients those are asked again that are carried and in use.
 func TestRound(t *testing.T) {
-	s, path, ways, peer, _ := hubShort()
+	s, path, ways, rove, _ := hubShort()
 	tun, _ := carriedTunnel()
 	tun.short, tun.set.hub = s, true
 	var all []PlannedPeer
@@ -160,7 +245,8 @@ func TestRound(t *testing.T) {
 		all = append(all, aClient(byte(i+1)))
 		ways[all[i].Remote] = 7
 	}
-	s.with(all, nil, peer)
+	s.with(all, nil)
+	rove()
 	for _, one := range s.untried(netip.IPv6Loopback()) {
 		if one.outer != all[3].at().AddrPort {
 			one.passed()

@@ -38,6 +38,9 @@ func (t *tunnel) tasks() []Task {
 	if t.short != nil && (t.udp.may || t.set.hub) {
 		tasks = append(tasks, newTask("trials", t.runTrials))
 	}
+	if t.short != nil && t.set.hub {
+		tasks = append(tasks, newTask("ways", t.runWays))
+	}
 	return tasks
 }
 
