@@ -94,23 +94,11 @@ func (t *tunnel) beginTrials(ctx context.Context, running *sync.WaitGroup) func(
 				if err == nil && one.run(heard, by.kernel.Ask, by.engine.Ask, t.env.Logger) || one.unknown == nil {
 					return
 				}
-				if pause(ctx, trialPause) {
+				if waited(ctx, trialPause) {
 					one.unknown()
 				}
 			})
 		}
-	}
-}
-
-// pause waits, and reports whether ctx is still not done.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -128,7 +116,7 @@ func (one *trial) run(ctx context.Context, kernel, engine asks, log *slog.Logger
 		case ctx.Err() != nil:
 			return false
 		case one.sent() == before:
-			if unsent++; unsent == mostUnsent || !pause(ctx, one.waits[i]) {
+			if unsent++; unsent == mostUnsent || !waited(ctx, one.waits[i]) {
 				return false
 			}
 		case err == nil:
