@@ -97,7 +97,7 @@ func (s *Switch) move(old, next *position) error {
 		return nil
 	}
 	err := closeLink(old.link)
-	s.past = s.past.plus(old.link.Stats()) // after Close: it counts no more
+	s.past = s.past.Plus(old.link.Stats()) // after Close: it counts no more
 	return err
 }
 
@@ -117,12 +117,13 @@ func (s *Switch) Stats() Stats {
 	defer s.mu.Unlock()
 	sum := s.past
 	if l := s.current.Load().link; l != nil {
-		sum = sum.plus(l.Stats())
+		sum = sum.Plus(l.Stats())
 	}
 	return sum
 }
 
-func (a Stats) plus(b Stats) Stats {
+// Plus is the sum of two.
+func (a Stats) Plus(b Stats) Stats {
 	a.Overflow += b.Overflow
 	a.Merged += b.Merged
 	a.LongerMTU += b.LongerMTU

@@ -116,6 +116,16 @@ func (s *shortcut) with(list []PlannedPeer, refused []engine.Refusal) {
 	}
 }
 
+// any reports whether the kernel carries packets of a client.
+func (c *clients) any() bool {
+	for _, told := range c.told {
+		if !told.Trial {
+			return true
+		}
+	}
+	return false
+}
+
 // links are those that lead to the clients, in order; clients is how many there are.
 func (s *shortcut) links() (list []int, clients int) {
 	s.mu.Lock()

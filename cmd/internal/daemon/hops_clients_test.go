@@ -257,10 +257,10 @@ func TestClientTrial(t *testing.T) {
 	if len(s.untried(from)) != 0 {
 		t.Error("a trial is due before the kernel has the hub")
 	}
-	s.given = &kernelpath.Flow{}
+	s.given = &kernelpath.Flow{Hub: &kernelpath.Hub{}}
 	due := s.untried(from)
-	if len(due) != 1 || due[0].to != p.inner || due[0].from != from || due[0].sent() != 1 || !onTrial() {
-		t.Fatalf("due %+v, the kernel has %+v", due, path.peers)
+	if len(due) != 1 || due[0].to != p.inner || due[0].from != from || due[0].sent() != 1 || !onTrial() || s.active() {
+		t.Fatalf("due %+v, active %t, the kernel has %+v", due, s.active(), path.peers)
 	}
 	if len(s.untried(from)) != 0 {
 		t.Error("a trial is due twice")
@@ -277,8 +277,8 @@ func TestClientTrial(t *testing.T) {
 		t.Fatalf("after one that failed: due %+v", due)
 	}
 	due[0].passed()
-	if onTrial() || len(s.untried(from)) != 0 {
-		t.Errorf("after one that passed: the kernel has %+v", path.peers)
+	if onTrial() || len(s.untried(from)) != 0 || !s.active() {
+		t.Errorf("after one that passed: active %t, the kernel has %+v", s.active(), path.peers)
 	}
 	ways[p.Remote] = 8
 	s.roam()

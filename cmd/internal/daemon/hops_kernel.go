@@ -310,14 +310,14 @@ func (s *shortcut) withdraw() {
 	}
 }
 
-// active reports whether the kernel carries packets now.
+// active reports whether the kernel carries packets now, of a hub those of any client.
 func (s *shortcut) active() bool {
 	if s == nil {
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return inEarnest(s.given)
+	return inEarnest(s.given) && (s.given.Hub == nil || s.clients.any())
 }
 
 // close gives the path up. It is idempotent.

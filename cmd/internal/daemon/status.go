@@ -8,6 +8,7 @@ import (
 	"sixin4/cmd/internal/control"
 	"sixin4/encap"
 	"sixin4/encap/engine"
+	"sixin4/encap/wire"
 )
 
 // status is the answer of the control socket as far as every tunnel has it. It
@@ -83,15 +84,24 @@ func count(c engine.Count) control.Count {
 	return control.Count{Packets: c.Packets, Bytes: c.Bytes}
 }
 
+// wireStats are those of all sockets that packets come in by.
+func (t *tunnel) wireStats() wire.Stats {
+	s := t.wire.Stats()
+	for _, u := range t.beside.udp {
+		s = s.Plus(u.Stats())
+	}
+	return s
+}
+
 func (t *tunnel) work(stats engine.Stats) *control.Work {
 	if t.device == nil {
 		return nil
 	}
-	device, wire := t.device.Stats(), t.wire.Stats()
+	device, sockets := t.device.Stats(), t.wireStats()
 	return &control.Work{
 		Split: device.Split, SplitInto: device.SplitInto,
 		Joined: device.Joined, JoinedInto: device.JoinedInto,
-		Merged: wire.Merged, Reassembled: wire.Reassembled,
+		Merged: sockets.Merged, Reassembled: sockets.Reassembled,
 		Fragments: stats.Fragments, ICMPErrors: stats.ICMPErrors, MSSClamped: stats.Clamped,
 	}
 }
@@ -99,7 +109,7 @@ func (t *tunnel) work(stats engine.Stats) *control.Work {
 // drops are the reasons that have happened. What the socket lost in front of the
 // engine is one of them.
 func (t *tunnel) drops(stats engine.Stats) map[string]uint64 {
-	stats.Drops[encap.DropWireOverflow] += t.wire.Stats().Overflow
+	stats.Drops[encap.DropWireOverflow] += t.wireStats().Overflow
 	drops := make(map[string]uint64)
 	for d := range encap.Drops() {
 		if n := stats.Drops[d]; n > 0 {
