@@ -23,7 +23,7 @@ func nextHop(from, to netip.Addr, by string) (Hop, error) {
 	if !from.Is4() || !to.Is4() {
 		return fail(fmt.Errorf("%w: not IPv4", errors.ErrUnsupported))
 	}
-	route, err := askRoute(from, to, by, 0)
+	route, err := askRoute(from, to, by)
 	if err != nil {
 		return fail(err)
 	}
@@ -63,9 +63,18 @@ type route4 struct {
 }
 
 // askRoute asks for the route of a packet with both addresses, as policy routing
-// needs it. It refuses routes by which packets do not leave as they are. flags are those
-// of struct rtmsg.
-func askRoute(from, to netip.Addr, by string, flags uint32) (route4, error) {
+// needs it. It refuses routes by which packets do not leave as they are.
+func askRoute(from, to netip.Addr, by string) (route4, error) {
+	kind, attrs, err := routeAttributes(from, to, by, 0)
+	if err != nil {
+		return route4{}, err
+	}
+	return newRoute4(kind, attrs, to)
+}
+
+// routeAttributes are the type and the attributes of such a route; flags are those of
+// struct rtmsg.
+func routeAttributes(from, to netip.Addr, by string, flags uint32) (kind uint8, attrs map[uint16][]byte, err error) {
 	request := nl.NewNetlinkRequest(unix.RTM_GETROUTE, unix.NLM_F_REQUEST)
 	request.AddData(&nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Dst_len: 32, Src_len: 32, Flags: flags}})
 	request.AddData(nl.NewRtAttr(unix.RTA_DST, to.AsSlice()))
@@ -73,22 +82,19 @@ func askRoute(from, to netip.Addr, by string, flags uint32) (route4, error) {
 	if by != "" {
 		link, err := netlink.LinkByName(by)
 		if err != nil {
-			return route4{}, err
+			return 0, nil, err
 		}
 		request.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(link.Attrs().Index))))
 	}
 	answers, err := request.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWROUTE)
 	if err != nil {
-		return route4{}, err
+		return 0, nil, err
 	}
 	if len(answers) != 1 || len(answers[0]) < unix.SizeofRtMsg {
-		return route4{}, errShort
+		return 0, nil, errShort
 	}
-	attrs, err := attributes(answers[0][unix.SizeofRtMsg:])
-	if err != nil {
-		return route4{}, err
-	}
-	return newRoute4(nl.DeserializeRtMsg(answers[0]).Type, attrs, to)
+	attrs, err = attributes(answers[0][unix.SizeofRtMsg:])
+	return nl.DeserializeRtMsg(answers[0]).Type, attrs, err
 }
 
 func newRoute4(kind uint8, attrs map[uint16][]byte, to netip.Addr) (route4, error) {
@@ -113,11 +119,18 @@ func newRoute4(kind uint8, attrs map[uint16][]byte, to netip.Addr) (route4, erro
 		}
 		r.via = via
 	}
+	var err error
+	r.mtu, err = routeMTU(attrs)
+	return r, err
+}
+
+// routeMTU is that of a route, 0 if it has none.
+func routeMTU(attrs map[uint16][]byte) (uint32, error) {
 	metrics, err := attributes(attrs[unix.RTA_METRICS])
 	if mtu := metrics[unix.RTAX_MTU]; len(mtu) == 4 {
-		r.mtu = binary.NativeEndian.Uint32(mtu)
+		return binary.NativeEndian.Uint32(mtu), err
 	}
-	return r, err
+	return 0, err
 }
 
 // neighbour returns the link-layer address of a host on a link. It tells the

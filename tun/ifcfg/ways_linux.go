@@ -16,7 +16,7 @@ func (w *Ways) to(from, to netip.Addr, by string) (way Way, err error) {
 	if !from.Is4() || !to.Is4() {
 		return fail(fmt.Errorf("%w: not IPv4", errors.ErrUnsupported))
 	}
-	route, err := askRoute(from, to, by, 0)
+	route, err := askRoute(from, to, by)
 	if err != nil {
 		return fail(err)
 	}
@@ -36,9 +36,12 @@ func (w *Ways) to(from, to netip.Addr, by string) (way Way, err error) {
 	if route.mtu == 0 {
 		return way, nil
 	}
-	set, err := askRoute(from, to, by, unix.RTM_F_FIB_MATCH) // without what was learned
-	if err == nil && set.mtu != 0 {
-		way.MTU = int(set.mtu)
+	_, set, err := routeAttributes(from, to, by, unix.RTM_F_FIB_MATCH) // without what was learned
+	if err != nil {
+		return fail(err)
+	}
+	if mtu, err := routeMTU(set); err == nil && mtu != 0 {
+		way.MTU = int(mtu)
 	}
 	return way, nil
 }

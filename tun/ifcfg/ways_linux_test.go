@@ -34,6 +34,9 @@ func TestWays(t *testing.T) {
 			netlink.RouteAdd(&netlink.Route{Dst: ipNet(prefix("198.51.100.0/24")), Table: 100, Gw: net.ParseIP("203.0.113.130"), LinkIndex: a1}),
 			netlink.RouteAdd(&netlink.Route{Dst: ipNet(prefix("203.0.113.0/28")), Type: unix.RTN_UNREACHABLE}),
 			netlink.RouteAdd(&netlink.Route{Dst: ipNet(prefix("203.0.113.16/28")), Gw: gateway, LinkIndex: a0, MTU: 1400}),
+			netlink.RouteAdd(&netlink.Route{Dst: ipNet(prefix("203.0.113.48/28")), MTU: 1420, MultiPath: []*netlink.NexthopInfo{
+				{LinkIndex: a0, Gw: gateway}, {LinkIndex: a0, Gw: net.ParseIP("192.0.2.253")},
+			}}),
 		} {
 			if err != nil {
 				t.Fatal(err)
@@ -50,6 +53,7 @@ func TestWays(t *testing.T) {
 			{"by a rule about the source", "192.0.2.11", "198.51.100.2", "", Way{a1, 1500, true}, nil},
 			{"by an interface that is asked for", "192.0.2.11", "192.0.2.254", "a0", Way{a0, 1500, true}, nil},
 			{"with an MTU of its own", "192.0.2.1", "203.0.113.17", "", Way{a0, 1400, true}, nil},
+			{"one of two gateways, with an MTU of its own", "192.0.2.1", "203.0.113.49", "", Way{a0, 1420, true}, nil},
 			{"this host", "192.0.2.1", "203.0.113.129", "", Way{}, errors.ErrUnsupported},
 			{"unreachable", "192.0.2.1", "203.0.113.1", "", Way{}, unix.EHOSTUNREACH},
 			{"IPv6", "2001:db8::1", "2001:db8::2", "", Way{}, errors.ErrUnsupported},

@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 
 	"sixin4/encap"
@@ -193,7 +195,8 @@ func (c *clients) set(s *shortcut, at engine.End, next kernelpath.Peer, err erro
 		return
 	}
 	before, known := c.told[at]
-	if next.Trial = !known || before.Trial; !known {
+	next.Trial = !known || before.Trial
+	if !known || before.Trial && before.Link != next.Link {
 		c.onTrial(s, at)
 	}
 	c.told[at] = next
@@ -206,7 +209,7 @@ func (c *clients) tell(s *shortcut, at engine.End, p kernelpath.Peer) {
 		return
 	}
 	err := s.path.PutPeer(p)
-	if err == nil {
+	if err == nil || errors.Is(err, os.ErrClosed) { // all ends
 		return
 	}
 	c.forget(s, at)
@@ -237,7 +240,7 @@ func (c *clients) forget(s *shortcut, at engine.End) {
 	if s.path == nil {
 		return
 	}
-	if err := s.path.RemovePeer(told.Local, told.Remote); err != nil {
+	if err := s.path.RemovePeer(told.Local, told.Remote); err != nil && !errors.Is(err, os.ErrClosed) {
 		s.log.Warn("the kernel may go on carrying packets of a client", "outer", at, "error", err)
 	}
 }

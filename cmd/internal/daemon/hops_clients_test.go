@@ -265,6 +265,12 @@ func TestClientTrial(t *testing.T) {
 	if len(s.untried(from)) != 0 {
 		t.Error("a trial is due twice")
 	}
+	ways[p.Remote] = 9
+	s.roam()
+	rove()
+	if due = s.untried(from); len(due) != 1 || !onTrial() {
+		t.Errorf("by another link while on trial: due %+v", due)
+	}
 	rung := s.trying.wait()
 	due[0].failed()
 	due[0].again()

@@ -24,19 +24,20 @@ func (r *round) due(t *tunnel) (list []trial) {
 		return nil
 	}
 	if !t.set.hub {
-		if len(now.peers) == 1 && t.short.gives(func(f *kernelpath.Flow) bool { return f.DstPort != 0 && !f.Trial }) {
+		carried := func(f *kernelpath.Flow) bool { return f.DstPort != 0 && !f.Trial }
+		if sent := t.short.stats().Tx.Packets; len(now.peers) == 1 && t.short.gives(carried) && r.inUse(engine.End{}, sent) {
 			one := t.onlyTrial(now, here[0])
 			one.waits, one.passed, one.failed = roundWaits, func() {}, func() { t.lost(now.session) }
 			list = append(list, one)
 		}
 		return list
 	}
-	since, sent := r.at, r.sent
+	since, before := r.at, r.sent
 	r.at, r.sent = time.Now(), make(map[engine.End]uint64)
 	for _, at := range t.short.carried() {
 		p, _ := r.stats(at)
-		r.sent[at] = p.Tx.Packets
-		if p.LastHeard.Before(since) || p.Tx.Packets == sent[at] {
+		r.sent[at] = before[at]
+		if !r.inUse(at, p.Tx.Packets) || p.LastHeard.Before(since) {
 			continue
 		}
 		if one, ok := t.short.trialOf(at, here[0]); ok {
@@ -45,6 +46,19 @@ func (r *round) due(t *tunnel) (list []trial) {
 		}
 	}
 	return list
+}
+
+// inUse reports whether something was sent to an end since the last round, beside the request
+// of that one.
+func (r *round) inUse(at engine.End, sent uint64) bool {
+	if r.sent == nil {
+		r.sent = make(map[engine.End]uint64)
+	}
+	if sent <= r.sent[at] {
+		return false
+	}
+	r.sent[at] = sent + 1
+	return true
 }
 
 // carried are the clients of a hub that the kernel sends all packets to.

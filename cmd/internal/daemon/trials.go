@@ -30,7 +30,7 @@ const (
 	trialAgain = 10 * time.Minute // after one that nobody answered
 	trialRound = 30 * time.Second // from one round of those that are carried to the next
 	trialPause = 10 * time.Second // after one that found out nothing
-	trialTurns = 64               // at a time
+	trialTurns = 1024             // at a time
 	mostUnsent = 5                // requests that the kernel did not send, before a trial is given up
 )
 
@@ -44,9 +44,17 @@ type trial struct {
 	waits    []time.Duration
 	passed   func()
 	failed   func() // at once
-	again    func() // trialAgain later; nil: never
-	unknown  func() // nothing was found out; nil: never mind
+	again    func() // trialAgain after it has failed, or trialPause after it was in vain; nil: never
 }
+
+// outcome is how a trial has ended.
+type outcome int
+
+const (
+	inVain outcome = iota // nothing was found out
+	hasPassed
+	hasFailed
+)
 
 // runTrials asks whoever is due, until ctx ends.
 func (t *tunnel) runTrials(ctx context.Context, ready func()) error {
@@ -90,13 +98,12 @@ func (t *tunnel) beginTrials(ctx context.Context, running *sync.WaitGroup) func(
 			}
 			by := ear
 			running.Go(func() {
-				defer func() { <-turns }()
-				if err == nil && one.run(heard, by.kernel.Ask, by.engine.Ask, t.env.Logger) || one.unknown == nil {
-					return
+				how := inVain
+				if err == nil {
+					how = one.run(heard, by.kernel.Ask, by.engine.Ask, t.env.Logger)
 				}
-				if waited(ctx, trialPause) {
-					one.unknown()
-				}
+				<-turns
+				one.repeat(ctx, how)
 			})
 		}
 	}
@@ -105,36 +112,46 @@ func (t *tunnel) beginTrials(ctx context.Context, running *sync.WaitGroup) func(
 // asks is Asker.Ask.
 type asks func(ctx context.Context, to netip.Addr, timeout time.Duration) error
 
-// run asks by the kernel's way, and says how that ended. It reports whether anything was
-// found out. That was not when the kernel has not sent the request, as while it is told
-// another flow, and when nobody answers the engine either.
-func (one *trial) run(ctx context.Context, kernel, engine asks, log *slog.Logger) bool {
+// repeat has a trial begun again when its time has come, if it has to be.
+func (one *trial) repeat(ctx context.Context, how outcome) {
+	wait := trialPause
+	if how == hasFailed {
+		wait = trialAgain
+	}
+	if how != hasPassed && one.again != nil && waited(ctx, wait) {
+		one.again()
+	}
+}
+
+// run asks by the kernel's way, and says how that ended. It is in vain when the kernel has
+// not sent the request, as while it is told another flow, and when nobody answers the engine
+// either.
+func (one *trial) run(ctx context.Context, kernel, engine asks, log *slog.Logger) outcome {
 	for i, unsent := 0, 0; i < len(one.waits); {
 		before := one.sent()
 		err := kernel(ctx, one.to, one.waits[i])
 		switch {
 		case ctx.Err() != nil:
-			return false
+			return inVain
 		case one.sent() == before:
 			if unsent++; unsent == mostUnsent || !waited(ctx, one.waits[i]) {
-				return false
+				return inVain
 			}
 		case err == nil:
 			one.passed()
-			return true
+			return hasPassed
 		default:
 			i++
 		}
 	}
 	if engine(ctx, one.to, time.Second) != nil && engine(ctx, one.to, 2*time.Second) != nil {
-		return false
+		return inVain
 	}
 	one.failed()
 	if one.again != nil {
 		log.Info("datagrams without a checksum do not arrive: the kernel does not carry this tunnel", "outer", one.outer, "again-in", trialAgain)
-		time.AfterFunc(trialAgain, one.again)
 	}
-	return true
+	return hasFailed
 }
 
 // ear hears the answers of trials, for one goroutine.

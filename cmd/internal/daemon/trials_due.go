@@ -38,13 +38,16 @@ func (t *trials) tellDeaf(log *slog.Logger, asked bool, err error) {
 	})
 }
 
-// begin reports whether a session has no trial yet, and notes that it has one now.
+// begin reports whether a session needs a trial and has none yet, and notes that it has one
+// now.
 func (t *trials) begin(s *sessionConn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	fresh := t.begun != s
+	if t.begun == s || t.passed == s {
+		return false
+	}
 	t.begun = s
-	return fresh
+	return true
 }
 
 // end notes that a session has no trial any more, if it has one.
@@ -75,7 +78,6 @@ func (t *tunnel) dueTrials() []trial {
 		t.trials.end(now.session)
 		t.short.trying.ring()
 	}
-	one.unknown = one.again
 	return []trial{one}
 }
 
@@ -90,24 +92,22 @@ func (t *tunnel) onlyTrial(now *shape, from netip.Addr) trial {
 
 // tried notes that the trial of a session has passed, if that is the one that is.
 func (t *tunnel) tried(s *sessionConn) {
-	if t.now.Load().session != s {
-		return
-	}
 	t.trials.mu.Lock()
-	t.trials.passed, t.trials.begun = s, nil
-	t.trials.mu.Unlock()
-	t.hopper.again.ring()
+	defer t.trials.mu.Unlock()
+	if t.now.Load().session == s {
+		t.trials.passed, t.trials.begun = s, nil
+		t.hopper.again.ring()
+	}
 }
 
 // lost takes back that the trial of a session has passed, so that it has another.
 func (t *tunnel) lost(s *sessionConn) {
-	if !t.trials.hasPassed(s) {
-		return
-	}
 	t.trials.mu.Lock()
-	t.trials.passed = nil
-	t.trials.mu.Unlock()
-	t.hopper.again.ring()
+	defer t.trials.mu.Unlock()
+	if t.trials.passed == s {
+		t.trials.passed = nil
+		t.hopper.again.ring()
+	}
 }
 
 // gives reports whether the kernel carries something now, such as is asked for.
@@ -131,7 +131,6 @@ func (s *shortcut) untried(from netip.Addr) (due []trial) {
 		one := s.aTrial(at, from)
 		one.waits, one.passed, one.failed = trialWaits, func() { s.passed(at, its) }, func() {}
 		one.again = func() { s.try(at, its) }
-		one.unknown = one.again
 		due = append(due, one)
 	}
 	clear(s.clients.due)

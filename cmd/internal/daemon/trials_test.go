@@ -45,7 +45,7 @@ func TestTrialRun(t *testing.T) {
 				}
 				asked := 0
 				var log bytes.Buffer
-				known := one.run(t.Context(), func(_ context.Context, _ netip.Addr, timeout time.Duration) error {
+				how := one.run(t.Context(), func(_ context.Context, _ netip.Addr, timeout time.Duration) error {
 					if asked++; tt.byKernel {
 						sent++
 					}
@@ -55,13 +55,18 @@ func TestTrialRun(t *testing.T) {
 					time.Sleep(timeout)
 					return errors.New("dead")
 				}, answers, slog.New(slog.NewTextHandler(&log, nil)))
-				if !known || len(got) != 1 || <-got != tt.want {
-					t.Errorf("not %s", tt.want)
+				if (how == hasPassed) != (tt.want == "passed") || how == inVain || len(got) != 1 || <-got != tt.want {
+					t.Errorf("%d, not %s", how, tt.want)
 				}
 				if told := strings.Contains(log.String(), "do not arrive"); told != (tt.want == "failed") {
 					t.Errorf("log %q", log.String())
 				}
-				time.Sleep(trialAgain + time.Second)
+				go one.repeat(t.Context(), how)
+				time.Sleep(trialAgain - time.Second)
+				if synctest.Wait(); len(got) != 0 {
+					t.Error("again too early")
+				}
+				time.Sleep(2 * time.Second)
 				if synctest.Wait(); (len(got) != 0) != tt.again {
 					t.Errorf("after %v: again %t, want %t", trialAgain, len(got) != 0, tt.again)
 				}
@@ -81,7 +86,7 @@ func TestTrialUnknown(t *testing.T) {
 			if one.run(t.Context(), func(context.Context, netip.Addr, time.Duration) error {
 				asked++
 				return answer
-			}, answers, slog.New(slog.DiscardHandler)) || asked != mostUnsent {
+			}, answers, slog.New(slog.DiscardHandler)) != inVain || asked != mostUnsent {
 				t.Errorf("answered with %v: known after %d requests", answer, asked)
 			}
 		})
@@ -89,14 +94,14 @@ func TestTrialUnknown(t *testing.T) {
 	var sent uint64
 	one.sent = func() uint64 { sent++; return sent }
 	silent := func(context.Context, netip.Addr, time.Duration) error { return errors.New("dead") }
-	if one.run(t.Context(), silent, silent, slog.New(slog.DiscardHandler)) {
+	if one.run(t.Context(), silent, silent, slog.New(slog.DiscardHandler)) != inVain {
 		t.Error("known of a far end that answers nobody")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	if one.run(ctx, func(context.Context, netip.Addr, time.Duration) error {
 		cancel()
 		return context.Canceled
-	}, answers, slog.New(slog.DiscardHandler)) {
+	}, answers, slog.New(slog.DiscardHandler)) != inVain {
 		t.Error("known when all ends")
 	}
 }
@@ -131,7 +136,7 @@ func TestTrialsDeaf(t *testing.T) {
 		one := trial{
 			from: netip.MustParseAddr("2001:db8::2"), to: netip.MustParseAddr("2001:db8::1"), waits: trialWaits,
 			sent: func() uint64 { return 0 }, passed: func() { t.Error("passed") }, failed: func() { t.Error("failed") },
-			unknown: func() { unknown.Add(1) },
+			again: func() { unknown.Add(1) },
 		}
 		for range 3 {
 			begin([]trial{one})
@@ -173,6 +178,7 @@ func rang(wait <-chan struct{}) bool {
 func TestOnlyTrial(t *testing.T) {
 	tun, now := carriedTunnel()
 	r := &round{}
+	tun.short.path = new(fakePath)
 	due := func(when string, trials, rounds int) (a, b []trial) {
 		t.Helper()
 		if a, b = tun.dueTrials(), r.due(tun); len(a) != trials || len(b) != rounds {
@@ -193,7 +199,7 @@ func TestOnlyTrial(t *testing.T) {
 		t.Error("after one that failed there is no other")
 	}
 	first, _ = due("again", 1, 0)
-	first[0].unknown()
+	first[0].again()
 	first, _ = due("after nothing was found out", 1, 0)
 	other := *now
 	other.session = new(sessionConn)
@@ -212,6 +218,7 @@ func TestOnlyTrial(t *testing.T) {
 	}
 	tun.short.given = &kernelpath.Flow{DstPort: 3653}
 	_, list := due("carried", 0, 1)
+	due("carried, and nothing sent since but the request", 0, 0)
 	if list[0].passed(); !tun.trials.hasPassed(now.session) {
 		t.Error("lost by an answer")
 	}
@@ -261,8 +268,13 @@ func TestRound(t *testing.T) {
 	if len(list) != 1 || list[0].outer != all[0].at().AddrPort || list[0].to != all[0].inner {
 		t.Fatalf("due %+v", list)
 	}
+	use(0, 2) // by the request, which was answered
 	if again := r.due(tun); len(again) != 0 {
 		t.Errorf("not used since, due %+v", again)
+	}
+	use(0, 3)
+	if again := r.due(tun); len(again) != 1 {
+		t.Errorf("used since, due %+v", again)
 	}
 	onTrial := func() bool { return path.peers[all[0].at().AddrPort].Trial }
 	if list[0].passed(); onTrial() {
