@@ -18,9 +18,10 @@ import (
 )
 
 const connectHelp = `Get a tunnel from a broker by the Tunnel Setup Protocol (RFC 5572) and run it in
-the foreground until SIGINT or SIGTERM: this host then has the same IPv6 address,
-and prefix if the account has one, whatever its IPv4 address is. SIGHUP reads -f FILE
-again, and the tunnel begins anew if it has changed; without a file SIGHUP is the end.
+the foreground until SIGINT or SIGTERM: this host then has an IPv6 address, with an
+account always the same, whatever its IPv4 address is, and the prefix of the account
+if it has one. SIGHUP reads -f FILE again, and the tunnel begins anew if it has
+changed; without a file SIGHUP is the end.
 
 The default route goes into the tunnel unless --no-route says otherwise. When
 packets can flow there is one line on standard output:

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -120,7 +122,11 @@ func (e *Engine) refuse(p *peer, err *encap.ICMP4Error) News {
 	if before.After(heard) && before.UnixNano() != 0 {
 		return NoNews
 	}
-	e.log.Warn("the far end does not take protocol 41 (ICMPv4 protocol unreachable): no tunnel to this host is set up there, "+
+	level := slog.LevelWarn
+	if p.unproven { // it may not be ready yet, and has to show anyway that it is there
+		level = slog.LevelDebug
+	}
+	e.log.Log(context.Background(), level, "the far end does not take protocol 41 (ICMPv4 protocol unreachable): no tunnel to this host is set up there, "+
 		"or a NAT in front of it does not pass it on; see that its end has this host's public IPv4 address, "+
 		"or use a tunnel in UDP (sixin4 connect --mode v6udpv4)",
 		"remote", netip.AddrFrom4(err.Peer), "router", netip.AddrFrom4(err.Router))

@@ -270,6 +270,15 @@ func TestProtocolUnreachable(t *testing.T) {
 			t.Errorf("after a silence: warned %d times, refused %t", n, refused(r))
 		}
 	})
+	bubble(t, "not proven yet", func(t *testing.T) {
+		cfg := hostTable()
+		cfg.Peers[0].Unproven = true
+		r := newRig(t, Config{}, cfg).start(t)
+		r.ICMP(refusal)
+		if n := warned(r); n != 0 || !refused(r) {
+			t.Errorf("warned %d times of one that has yet to show that it is there, refused %t", n, refused(r))
+		}
+	})
 	bubble(t, "heard past the engine", func(t *testing.T) {
 		r := newRig(t, Config{Heard: func(netip.Addr) time.Time { return time.Now() }}, hostTable()).start(t)
 		r.ICMP(refusal)

@@ -112,7 +112,7 @@ func (t *tunnel) flow(hops map[[4]byte]wire.Hop) (*kernelpath.Flow, string) {
 	peer := now.peers[0]
 	hop, known := hops[peer.Remote.As4()]
 	if !known {
-		return nil, "the next hop is not known"
+		return nil, "no next hop is known that takes packets as they are, as long as those of the link"
 	}
 	own, err := net.InterfaceByIndex(hop.Link)
 	if err != nil || len(own.HardwareAddr) != 6 || len(hop.MAC) != 6 {

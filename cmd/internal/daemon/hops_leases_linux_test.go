@@ -52,7 +52,7 @@ func TestClientsOfLeases(t *testing.T) {
 	}
 	have("all are", "192.0.2.32:4000", "192.0.2.33:4000")
 	ways[netip.MustParseAddr("192.0.2.34")] = 7
-	o.move(t.Context(), one, netip.MustParseAddrPort("192.0.2.34:4000"))
+	o.move(t.Context(), one, netip.MustParseAddrPort("192.0.2.34:4000"), time.Now())
 	have("one is elsewhere", "192.0.2.33:4000", "192.0.2.34:4000")
 	o.end(t.Context(), two, "of the test")
 	have("two has ended", "192.0.2.34:4000")

@@ -227,7 +227,7 @@ func (r *rebinding) prove(ctx context.Context, c *challenge) {
 	r.checking[c.lease] = true
 	r.checks.Go(func() {
 		if !r.stillThere(ctx, c.lease) && ctx.Err() == nil {
-			r.move(ctx, c.lease, c.at.AddrPort)
+			r.move(ctx, c.lease, c.at.AddrPort, c.begun)
 		}
 		r.checked <- c.lease
 	})
@@ -244,14 +244,21 @@ func (t *leases) stillThere(ctx context.Context, l *liveLease) bool {
 	return false
 }
 
-// move makes a tunnel end where its client has shown to be.
-func (t *leases) move(ctx context.Context, l *liveLease, to netip.AddrPort) {
+// move makes a tunnel end where its client has shown to be, since some time, unless another
+// has ended there since: a client that asks for a tunnel anew may still send by its old one
+// from the socket of the new one, and that would be ousted by it.
+func (t *leases) move(ctx context.Context, l *liveLease, to netip.AddrPort, since time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, storeTime)
 	defer cancel()
 	t.mu.Lock()
 	gone, merged := l.gone, l.merged
+	there := t.byOuter[engine.End{AddrPort: to, Socket: l.socket}]
 	t.mu.Unlock()
 	if gone {
+		return
+	}
+	if there != nil && there != l && there.since.After(since) {
+		t.b.env.Logger.Debug("a tunnel does not follow its client to where that has another by now", "lease", l.ID, "outer", outerText(to), "other", there.ID)
 		return
 	}
 	s, err := t.b.store.Activate(ctx, store.Activation{

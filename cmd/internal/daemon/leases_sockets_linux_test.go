@@ -1,9 +1,11 @@
 package daemon
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"sixin4/encap/engine"
 	"sixin4/tsp"
@@ -145,6 +147,30 @@ func TestRebindSocket(t *testing.T) {
 	}
 }
 
+// TestMoveToAnother: a tunnel follows its client to where another one was, but not to where
+// one has been made since the client was asked there.
+func TestMoveToAnother(t *testing.T) {
+	o := newOffice(t)
+	o.sockets(1)
+	one, two := o.byUDP(nil, "192.0.2.1:4711"), o.byUDP(nil, "192.0.2.1:4712")
+	carried := func() (list []string) {
+		for _, l := range o.byID {
+			list = append(list, fmt.Sprint(l.Client6, " ", l.Outer.Port()))
+		}
+		slices.Sort(list)
+		return list
+	}
+	before := carried()
+	o.move(t.Context(), one, two.Outer, two.since.Add(-time.Second))
+	if now := carried(); !slices.Equal(now, before) {
+		t.Errorf("the one that was made since is ousted: %v, want %v", now, before)
+	}
+	o.move(t.Context(), one, two.Outer, two.since.Add(time.Second))
+	if now := carried(); len(now) != 1 || now[0] != fmt.Sprint(one.Client6, " 4712") {
+		t.Errorf("%v, want %v alone, at port 4712", now, one.Client6)
+	}
+}
+
 // TestLeaseMerged: that a client takes merged TCP is on record, outlives a restart and a
 // move, and is no more believed of whoever renews the tunnel of nobody; that it does not is.
 func TestLeaseMerged(t *testing.T) {
@@ -175,8 +201,8 @@ func TestLeaseMerged(t *testing.T) {
 	if !merged() {
 		t.Error("not known after a restart")
 	}
-	o.move(t.Context(), o.byOuter[at("192.0.2.1:4711")], netip.MustParseAddrPort("192.0.2.1:4712"))
-	o.move(t.Context(), o.byOuter[at("192.0.2.1:4712")], netip.MustParseAddrPort("192.0.2.1:4711"))
+	o.move(t.Context(), o.byOuter[at("192.0.2.1:4711")], netip.MustParseAddrPort("192.0.2.1:4712"), time.Now())
+	o.move(t.Context(), o.byOuter[at("192.0.2.1:4712")], netip.MustParseAddrPort("192.0.2.1:4711"), time.Now())
 	if !merged() {
 		t.Error("not known after a move")
 	}
