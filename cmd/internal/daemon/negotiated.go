@@ -212,6 +212,10 @@ func (t *negotiated) pretend(next shape) error {
 	return nil
 }
 
+// brokerAsks is how long the far end is left in peace at first: a broker as ours asks on its
+// part whether we are there, and takes nothing of us before it has the answer.
+const brokerAsks = 250 * time.Millisecond
+
 // Watch returns an error when the far end does not answer any more, if the broker
 // ordered that it be asked.
 func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
@@ -239,6 +243,9 @@ func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
 		return err
 	}
 	t.told.asks(p)
+	if !waited(ctx, brokerAsks) {
+		return nil
+	}
 	return p.Run(ctx)
 }
 
