@@ -145,6 +145,16 @@ func (m *member) oneSession() {
 	}
 }
 
+// end stops clients that had one session each, and then the broker.
+func (c *carried) end(members ...*member) {
+	c.t.Helper()
+	for _, m := range members {
+		m.oneSession()
+		m.stop()
+	}
+	c.process.stop()
+}
+
 // TestCarriedNAT: the NAT forgets all it knows under a transfer. The tunnel moves, the
 // transfer goes on, and the kernel carries at both ends as before.
 func TestCarriedNAT(t *testing.T) {
@@ -162,9 +172,7 @@ func TestCarriedNAT(t *testing.T) {
 	}
 	a.both(c.topo.B, brokerInside)
 	s.end()
-	a.oneSession()
-	a.stop()
-	c.process.stop()
+	c.end(a)
 }
 
 // TestCarriedBrokerKilled: transfers to the broker and to a host behind it go on when the
@@ -186,9 +194,7 @@ func TestCarriedBrokerKilled(t *testing.T) {
 	near.end()
 	far.end()
 	a.both(third, thirdInside)
-	a.oneSession()
-	a.stop()
-	c.process.stop()
+	c.end(a)
 }
 
 // swallowed is what an end says when nobody has answered its trial.
@@ -229,9 +235,7 @@ func TestCarriedSwallowed(t *testing.T) {
 			if up := c.up.look(); up.tcp > 0 != (tt.wire == "bpf") || up.asks == 0 {
 				t.Errorf("the client sent %+v without a checksum", up)
 			}
-			a.oneSession()
-			a.stop()
-			c.process.stop()
+			c.end(a)
 		})
 	}
 }
@@ -255,8 +259,7 @@ func TestCarriedTrialDuringChange(t *testing.T) {
 		must(t, c.topo.B.DelAddr("lan1", "2001:db8:e::1/64"))
 	}
 	c.inKernel(a, c.wordOver(a.ns, c.echoes()))
-	a.stop()
-	c.process.stop()
+	c.end(a)
 }
 
 // thirdInside is the address of a host on a network behind the broker.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net"
 	"os"
@@ -95,11 +94,7 @@ func TestCarriedBehind(t *testing.T) {
 			arrives(t, two.ns, one.ns, one.inside)
 			eachArrives(t, one.ns, two.ns, one.inside, two.inside)
 			eachArrives(t, two.ns, one.ns, two.inside, one.inside)
-			for _, m := range []*member{one, two} {
-				m.oneSession()
-				m.stop()
-			}
-			c.process.stop()
+			c.end(one, two)
 		})
 	}
 }
@@ -118,10 +113,7 @@ func TestCarriedUnmerged(t *testing.T) {
 		t.Errorf("the client was sent %+v without a checksum", s)
 	}
 	two.uses("udp")
-	two.oneSession()
-	one.stop()
-	two.stop()
-	c.process.stop()
+	c.end(one, two)
 }
 
 // full is how many datagrams a host has lost because the queue of a socket was full.
@@ -147,6 +139,20 @@ func full(t testing.TB, ns *nstest.NS) (n int) {
 	return 0
 }
 
+// manyDatagrams are more than the queue of a broker that stands still has room for.
+const manyDatagrams = 25_000
+
+// overrun sends so many to a host behind the broker while that stands still.
+func (c *carried) overrun(from *nstest.NS) {
+	c.t.Helper()
+	thaw := c.process.freeze()
+	flood(c.t, from, thirdInside, manyDatagrams, never)
+	thaw()
+	if full(c.t, c.topo.B) == 0 {
+		c.t.Fatal("the broker had room for all that came, so nothing was tested")
+	}
+}
+
 // TestCarriedFlood: far more comes than the broker takes, and then TCP from where it comes
 // works, that of before too.
 func TestCarriedFlood(t *testing.T) {
@@ -156,48 +162,25 @@ func TestCarriedFlood(t *testing.T) {
 	a := c.join(c.topo.A, "bpf")
 	s := newStream(t, a.ns, third, thirdInside)
 	c.inKernel(a, c.wordOver(a.ns, c.echoes()))
-	out, in := datagramPair(t, a.ns, third, a.inside, thirdInside)
-	flood := func() {
-		d := bytes.Repeat([]byte("flood"), 1300/5)
-		for range 25_000 {
-			_, _ = out.WriteTo(d, in.LocalAddr()) // how many arrive does not matter
-		}
-	}
 	s.goesOn()
-	thaw := c.process.freeze() // so that they are too many for certain
-	flood()
-	thaw()
+	c.overrun(a.ns)
 	arrives(t, a.ns, third, thirdInside)
 	s.goesOn()
-	flood()
+	flood(t, a.ns, thirdInside, manyDatagrams, never)
 	arrives(t, a.ns, third, thirdInside)
 	s.end()
-	if n := full(t, c.topo.B); n == 0 {
-		t.Error("the broker had room for all that came, so nothing was tested")
-	}
 	eachArrives(t, a.ns, third, a.inside, thirdInside)
-	a.oneSession()
-	a.stop()
-	c.process.stop()
+	c.end(a)
 }
 
 // TestCarriedOverflowCounted: what a broker's UDP socket has lost is in its status.
 func TestCarriedOverflowCounted(t *testing.T) {
 	t.Parallel()
 	c := newCarried(t)
-	third := c.behind()
+	c.behind()
 	a := c.join(c.topo.A, "bpf")
 	c.inKernel(a, c.wordOver(a.ns, c.echoes()))
-	out, in := datagramPair(t, a.ns, third, a.inside, thirdInside)
-	thaw := c.process.freeze()
-	for range 25_000 {
-		_, _ = out.WriteTo(make([]byte, 1300), in.LocalAddr())
-	}
-	thaw()
-	if full(t, c.topo.B) == 0 {
-		t.Fatal("there was room for all")
-	}
+	c.overrun(a.ns)
 	askUntil(t, c.dir+"/tspd.sock", func(s control.Tunnel) bool { return s.Drops["wire-overflow"] > 0 })
-	a.stop()
-	c.process.stop()
+	c.end(a)
 }

@@ -183,7 +183,7 @@ func TestQueueOverflow(t *testing.T) {
 	w := connected(t, topo)
 	s := w.stream(t)
 	thaw := w.a.freeze()
-	flood(t, topo.A, 3000, func() bool {
+	flood(t, topo.A, insideB, 3000, func() bool {
 		k, err := topo.A.LinkStats("six0")
 		must(t, err)
 		return k.TxDropped > 0
@@ -191,18 +191,18 @@ func TestQueueOverflow(t *testing.T) {
 	thaw()
 	s.goesOn()
 	thaw = w.b.freeze()
-	flood(t, topo.A, 100_000, func() bool { return false })
+	flood(t, topo.A, insideB, 100_000, never)
 	thaw()
 	s.goesOn()
 	askUntil(t, w.socketB, func(s control.Tunnel) bool { return s.Drops["wire-overflow"] > 0 })
 	w.finish(t, s)
 }
 
-// flood sends up to n datagrams into the tunnel, until enough is true.
-func flood(t *testing.T, ns *nstest.NS, n int, enough func() bool) {
+// flood sends up to n datagrams to an address in the tunnel, until enough is true.
+func flood(t testing.TB, ns *nstest.NS, inside string, n int, enough func() bool) {
 	t.Helper()
 	var c net.Conn
-	must(t, ns.Do(func() (err error) { c, err = net.Dial("udp6", "["+insideB+"]:9"); return err }))
+	must(t, ns.Do(func() (err error) { c, err = net.Dial("udp6", "["+inside+"]:9"); return err }))
 	defer c.Close()
 	data := make([]byte, 1000)
 	for i := range n {
@@ -212,6 +212,8 @@ func flood(t *testing.T, ns *nstest.NS, n int, enough func() bool) {
 		}
 	}
 }
+
+func never() bool { return false }
 
 // TestBindInterface: two ways out, of which only the one is used that the routes would not
 // choose; and it may be made anew.

@@ -92,8 +92,23 @@ type Stats struct {
 	TxWhole, RxWhole uint64
 }
 
+// Plus is the sum of two, and when either was heard last.
+func (s Stats) Plus(o Stats) Stats {
+	s.Tx, s.Rx = s.Tx.plus(o.Tx), s.Rx.plus(o.Rx)
+	if o.LastHeard.After(s.LastHeard) {
+		s.LastHeard = o.LastHeard
+	}
+	s.TxLost += o.TxLost
+	s.RxLost += o.RxLost
+	s.TxWhole += o.TxWhole
+	s.RxWhole += o.RxWhole
+	return s
+}
+
 // Count is packets and their bytes, outer headers not included.
 type Count struct{ Packets, Bytes uint64 }
+
+func (c Count) plus(o Count) Count { return Count{c.Packets + o.Packets, c.Bytes + o.Bytes} }
 
 // Open makes a path that carries nothing yet. The error wraps errors.ErrUnsupported
 // where the kernel cannot do it, or this process may not: it takes Linux 6.6, and

@@ -151,16 +151,24 @@ func addresses() (all []netip.Addr, err error) {
 	return all, nil
 }
 
-func hostPrefixes(exceptIndex int) ([]netip.Prefix, error) {
-	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V6) })
+// globalAddresses are the IPv6 addresses of global scope, those of one interface excepted.
+func globalAddresses(exceptIndex int) ([]netlink.Addr, error) {
+	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V6) })
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return nil, fmt.Errorf("list addresses: %w", plain(err))
+	}
+	return slices.DeleteFunc(list, func(a netlink.Addr) bool {
+		return a.LinkIndex == exceptIndex || a.Scope != int(netlink.SCOPE_UNIVERSE)
+	}), nil
+}
+
+func hostPrefixes(exceptIndex int) ([]netip.Prefix, error) {
+	addrs, err := globalAddresses(exceptIndex)
+	if err != nil {
+		return nil, err
 	}
 	var prefixes []netip.Prefix
 	for _, a := range addrs {
-		if a.LinkIndex == exceptIndex || a.Scope != int(netlink.SCOPE_UNIVERSE) {
-			continue
-		}
 		for _, n := range []*net.IPNet{a.IPNet, a.Peer} { // with a peer, its prefix is on the link
 			if p, ok := prefixFrom(n); ok {
 				prefixes = append(prefixes, p)
@@ -175,13 +183,13 @@ func hostAddresses(exceptIndex int) (all []netip.Addr, err error) {
 	if inVRF(exceptIndex) {
 		return nil, nil
 	}
-	list, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V6) })
+	list, err := globalAddresses(exceptIndex)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", plain(err))
+		return nil, err
 	}
 	apart := make(map[int]bool)
 	for _, a := range list {
-		if a.LinkIndex == exceptIndex || a.Scope != int(netlink.SCOPE_UNIVERSE) || a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+		if a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
 			continue
 		}
 		if _, known := apart[a.LinkIndex]; !known {

@@ -211,15 +211,22 @@ func (b *brokerage) live(ctx context.Context) ([]store.Lease, error) {
 		if l.Node == b.node() {
 			continue
 		}
-		live[i], err = b.store.Activate(ctx, store.Activation{
-			ID: l.ID, Epoch: l.Epoch + 1, Node: b.node(), Type: l.Type,
-			Outer: l.Outer, Local: l.Local, Merged: l.Merged, Expires: l.Expires,
-		})
+		taken := b.activation(l)
+		taken.Epoch++
+		live[i], err = b.store.Activate(ctx, taken)
 		if err != nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			return nil, err
 		}
 	}
 	return slices.DeleteFunc(live, func(l store.Lease) bool { return l.ID == "" }), nil
+}
+
+// activation is what a lease is, as a session of this broker.
+func (b *brokerage) activation(l store.Lease) store.Activation {
+	return store.Activation{
+		ID: l.ID, Epoch: l.Epoch, Node: b.node(), Type: l.Type,
+		Outer: l.Outer, Local: l.Local, Merged: l.Merged, Expires: l.Expires,
+	}
 }
 
 func (b *brokerage) openServer(context.Context) (err error) {

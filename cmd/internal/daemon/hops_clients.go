@@ -146,11 +146,7 @@ func (s *shortcut) addClient(p *engine.PeerStats) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := s.clients.carried(s, engine.Peer{Remote: p.Remote, Port: p.Port, Socket: p.Socket}.End())
-	p.Tx, p.Rx = sum(p.Tx, k.Tx), sum(p.Rx, k.Rx)
-	if k.LastHeard.After(p.LastHeard) {
-		p.LastHeard = k.LastHeard
-	}
+	include(p, s.clients.carried(s, engine.Peer{Remote: p.Remote, Port: p.Port, Socket: p.Socket}.End()))
 }
 
 // plan notes a client, the way to which is to be looked for. Until it is found the kernel
@@ -170,20 +166,12 @@ func (c *clients) plan(s *shortcut, p PlannedPeer) {
 
 // carried is all that the kernel has carried for a client.
 func (c *clients) carried(s *shortcut, at engine.End) kernelpath.Stats {
-	k := c.past[at]
 	told, ok := c.told[at]
 	if !ok || s.path == nil {
-		return k
+		return c.past[at]
 	}
 	now, _ := s.path.PeerStats(told.Local, told.Remote)
-	for _, each := range []struct{ to, more *kernelpath.Count }{{&k.Tx, &now.Tx}, {&k.Rx, &now.Rx}} {
-		each.to.Packets += each.more.Packets
-		each.to.Bytes += each.more.Bytes
-	}
-	if now.LastHeard.After(k.LastHeard) {
-		k.LastHeard = now.LastHeard
-	}
-	return k
+	return c.past[at].Plus(now)
 }
 
 // set tells the kernel the way to a client as it is now, or takes the client from it when

@@ -363,7 +363,11 @@ func (s *shortcut) addTotals(e *engine.Stats) {
 
 // addPeer does the same for the one peer of a tunnel.
 func (s *shortcut) addPeer(p *engine.PeerStats) {
-	k := s.stats()
+	include(p, s.stats())
+}
+
+// include adds what the kernel has carried of a peer to what the engine has.
+func include(p *engine.PeerStats, k kernelpath.Stats) {
 	p.Tx, p.Rx = sum(p.Tx, k.Tx), sum(p.Rx, k.Rx)
 	if k.LastHeard.After(p.LastHeard) {
 		p.LastHeard = k.LastHeard

@@ -165,19 +165,11 @@ func (t *leases) resume(s store.Lease) {
 		return
 	}
 	if l.Local != s.Local {
-		if err := t.settle(ctx, l); err != nil {
+		if _, err := t.b.store.Activate(ctx, t.b.activation(l.Lease)); err != nil {
 			t.b.env.Logger.Warn("the broker's end of a tunnel is not on record", "tunnel", l.ID, "err", err)
 		}
 	}
 	t.carry(l)
-}
-
-// settle records the end that a tunnel has.
-func (t *leases) settle(ctx context.Context, l *liveLease) error {
-	_, err := t.b.store.Activate(ctx, store.Activation{
-		ID: l.ID, Epoch: l.Epoch, Node: t.b.node(), Type: l.Type, Outer: l.Outer, Local: l.Local, Merged: l.Merged, Expires: l.Expires,
-	})
-	return err
 }
 
 func (t *leases) carry(l *liveLease) {

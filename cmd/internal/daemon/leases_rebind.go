@@ -261,10 +261,9 @@ func (t *leases) move(ctx context.Context, l *liveLease, to netip.AddrPort, sinc
 		t.b.env.Logger.Debug("a tunnel does not follow its client to where that has another by now", "lease", l.ID, "outer", outerText(to), "other", there.ID)
 		return
 	}
-	s, err := t.b.store.Activate(ctx, store.Activation{
-		ID: l.ID, Epoch: l.Epoch, Node: t.b.node(), Type: l.Type, Outer: to, Local: l.Local, Merged: merged,
-		Expires: time.Now().Add(t.b.cfg.AnonymousLease),
-	})
+	a := t.b.activation(l.Lease)
+	a.Outer, a.Merged, a.Expires = to, merged, time.Now().Add(t.b.cfg.AnonymousLease)
+	s, err := t.b.store.Activate(ctx, a)
 	if err != nil {
 		if !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 			t.b.env.Logger.Warn("a tunnel cannot follow its client", "lease", l.ID, "outer", to, "error", err)

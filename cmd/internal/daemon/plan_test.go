@@ -202,6 +202,7 @@ func TestOurs(t *testing.T) {
 			prefixes: []netip.Prefix{netip.MustParsePrefix("2001:db8:a::/64")}, addresses: []netip.Addr{netip.MustParseAddr("2001:db8:a::1")},
 		}},
 		iface: &ifcfg.Interface{Index: 7},
+		short: new(shortcut),
 	}
 	now := shape{
 		addresses: []netip.Prefix{netip.MustParsePrefix("fe80::c000:201/64"), netip.MustParsePrefix("2001:db8::2/64")},

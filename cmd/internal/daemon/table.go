@@ -99,11 +99,13 @@ func (t *tunnel) outer(local, remote netip.Addr) encap.Outer {
 
 // ours is the ingress filter: no packet may come out of the tunnel from one of
 // our own addresses or from a network that this host is attached to elsewhere. here are
-// the addresses that it has elsewhere.
+// the addresses that it has elsewhere, which only the kernel's way has to know.
 func (t *tunnel) ours(s shape) (ours []netip.Prefix, here []netip.Addr, err error) {
 	if ours, err = t.env.host().HostPrefixes(t.iface.Index); err != nil {
 		return nil, nil, err
 	}
-	here, err = t.env.host().HostAddresses(t.iface.Index)
+	if t.short != nil {
+		here, err = t.env.host().HostAddresses(t.iface.Index)
+	}
 	return append(ours, s.own()...), here, err
 }
