@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sixin4/bench/traffic"
 	"sixin4/tun/nstest"
 )
 
@@ -171,6 +173,49 @@ func TestPairMeasuresOthers(t *testing.T) {
 				t.Errorf("%s, %s: figure %+v", row.Name, name, cell.Figure)
 			}
 		}
+	}
+}
+
+// A tunnel whose first packets are lost, here those of WireGuard's handshake, is measured
+// only once it carries.
+func TestPairWaitsForAnAnswer(t *testing.T) {
+	nstest.Need(t)
+	cfg, err := PairConfig{Columns: []string{"wireguard"}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := newPair(cfg, program(t), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	topo, err := p.topology(false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := topo.A.SetDown(topo.LinkA); err != nil {
+		t.Fatal(err)
+	}
+	up := make(chan error, 1)
+	time.AfterFunc(time.Second, func() { up <- topo.A.SetUp(topo.LinkA) })
+	c := &column{from: topo.A, to: topo.B}
+	defer func() {
+		if err := c.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := builders[wireguardColumn](t.Context(), p, c, topo, t.TempDir()); err != nil {
+		t.Fatal(errors.Join(err, <-up))
+	}
+	if r, err := p.runner().Ping(t.Context(), c.from, c.addr, traffic.Ping{Count: 1}); err != nil || r.Received != 1 {
+		t.Errorf("%+v, %v: not answered at once", r, err)
+	}
+	if err := <-up; err != nil {
+		t.Error(err)
 	}
 }
 

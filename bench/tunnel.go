@@ -13,6 +13,7 @@ import (
 
 	"sixin4/bench/child"
 	"sixin4/bench/naive"
+	"sixin4/bench/traffic"
 	"sixin4/tun/nstest"
 )
 
@@ -21,6 +22,9 @@ const (
 	tunnelMTU  = 1480 // of a link with 1500
 	// startTime bounds the start of one tunnel program.
 	startTime = 10 * time.Second
+	// firstPings wait a second each for a tunnel's answer: WireGuard begins again, when a
+	// packet of its handshake was lost or both ends began at once, only after 5 s and a third.
+	firstPings = 30
 )
 
 // end is one end of a tunnel between two namespaces.
@@ -43,7 +47,7 @@ func ends(t *nstest.Topology, dir string) (a, b end) {
 	return a, b
 }
 
-// starter starts the program of one end and returns once packets can flow.
+// starter starts the program of one end and returns once that is ready.
 type starter func(ctx context.Context, self string, e end) (*child.Process, error)
 
 // builder makes a column of a topology whose links are ready. dir is for files.
@@ -72,8 +76,15 @@ func bothEnds(start starter) builder {
 			}
 			c.procs = append(c.procs, proc)
 		}
-		return nil
+		return p.carries(ctx, c)
 	}
+}
+
+// carries returns once the far end has answered through the tunnel: two ends that are
+// ready may still have to agree on keys, and what is measured must not wait for that.
+func (p *pair) carries(ctx context.Context, c *column) error {
+	_, err := p.runner().Ping(ctx, c.from, c.addr, traffic.Ping{Count: firstPings})
+	return errors.Join(err, c.running())
 }
 
 // engineCommand is the product as its users start it.
