@@ -110,6 +110,38 @@ func TestBrokerLimits(t *testing.T) {
 	}
 }
 
+// TestBlockPortsInAFile is about a list of TOML, whose values are those of a text with commas.
+func TestBlockPortsInAFile(t *testing.T) {
+	for text, want := range map[string]Ports{
+		`[25, "1900/udp"]`:   {TCP: []uint16{25}, UDP: []uint16{25, 1900}},
+		`["25/tcp,135/tcp"]`: {TCP: []uint16{25, 135}},
+		`["none"]`:           {},
+		`[]`:                 {},
+		`"25"`:               {TCP: []uint16{25}, UDP: []uint16{25}},
+	} {
+		raw, err := ReadBroker(write(t, "prefix = \""+anyPool+"\"\nblock-ports = "+text+"\n"))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if b, err := CheckBroker(raw); err != nil || !reflect.DeepEqual(b.Blocked, want) {
+			t.Errorf("%s: %v, %v; want %v", text, b.Blocked, err, want)
+		}
+	}
+	_, err := ReadBroker(write(t, "block-ports = [[25]]\n"))
+	if err == nil || !strings.HasSuffix(err.Error(), ":1: block-ports: a list of texts belongs here") {
+		t.Errorf("a list in a list: %v", err)
+	}
+	path := write(t, "prefix = \""+anyPool+"\"\nblock-ports = [25, \"smtp\"]\n")
+	raw, err := ReadBroker(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CheckBroker(raw); err == nil || !strings.HasPrefix(err.Error(), path+`:2: block-ports = "25,smtp": "smtp": not a number`) {
+		t.Errorf("a word: %v", err)
+	}
+}
+
 // TestStateURL is about a database of PostgreSQL; a password is never shown.
 func TestStateURL(t *testing.T) {
 	const noPassword = "--state postgres://...: a password does not belong here, where others can read it; put it into a file of mode 0600, " +

@@ -115,14 +115,26 @@ func (f *file) expression(e *unstable.Node) error {
 		f.add(key, value, line)
 		return nil
 	}
-	if !IsList(key) {
+	return f.array(key, value, line)
+}
+
+// array takes one `key = [value, ...]`.
+func (f *file) array(key Key, value *unstable.Node, line int) error {
+	if !IsList(key) && !withCommas[key] {
 		return fmt.Errorf("%s:%d: %s: a list; it has one value", f.path, line, key)
 	}
+	var texts []string
 	for items := value.Children(); items.Next(); {
 		if !isScalar(items.Node()) {
 			return fmt.Errorf("%s:%d: %s: a list of texts belongs here", f.path, line, key)
 		}
-		f.add(key, items.Node(), line)
+		if !withCommas[key] {
+			f.add(key, items.Node(), line)
+		}
+		texts = append(texts, string(items.Node().Data))
+	}
+	if withCommas[key] {
+		f.raw[key] = []Value{{Text: strings.Join(texts, ","), Origin: Origin{File: f.path, Line: line}}}
 	}
 	return nil
 }

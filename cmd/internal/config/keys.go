@@ -150,6 +150,10 @@ var lists = map[Key]bool{
 	Listen: true, DNS: true, Redirect: true, WebProxy: true, PublishTCP: true,
 }
 
+// withCommas are the settings whose one value is a list with commas, which a file may also
+// give as a list of its own. One without anything in it is the empty text.
+var withCommas = map[Key]bool{BlockPorts: true}
+
 // switches are the settings whose values are true and false.
 var switches = map[Key]bool{
 	Verbose: true, NoRoute: true, Once: true, Router: true, Proxy: true, AlwaysSame: true,

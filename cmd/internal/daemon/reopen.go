@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"sixin4/encap"
 	"sixin4/encap/keepalive"
 	"sixin4/encap/wire"
+	"sixin4/tsp"
 	"sixin4/tsp/client"
 )
 
@@ -192,11 +192,8 @@ func (t *tunnel) linkTo(to netip.Addr, known encap.WireMTU) encap.WireMTU {
 // hintGap is the shortest time between two hints that are heeded.
 const hintGap = time.Second
 
-// forgotten is what a broker answers to a packet of a tunnel that it does not know, as was
-// seen: the header of a control message without a number, and a status.
-var forgotten = []byte{0xff, 0xff, 0xff, 0xff}
-
-// hints listens to what else comes on the socket of a session.
+// hints listens to what else comes on the socket of a session for a broker that says it
+// knows no tunnel.
 func hints(ctx context.Context, c net.Conn, hint chan<- struct{}) {
 	stop := context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Now()) })
 	defer stop()
@@ -209,7 +206,7 @@ func hints(ctx context.Context, c net.Conn, hint chan<- struct{}) {
 			}
 			continue
 		}
-		if d := buf[:n]; n >= 11 && bytes.HasPrefix(d, forgotten) && string(d[8:11]) == "310" {
+		if tsp.Forgotten(buf[:n]) {
 			select {
 			case hint <- struct{}{}:
 			default:

@@ -163,12 +163,13 @@ func (t *tunnel) repair(now *shape) (trouble string) {
 	return ""
 }
 
-// restore adds an address or a route, whose undo is on record already.
+// restore adds an address or a route, whose undo is on record already. There may be no
+// interface to add it to by now, of which the engine says enough.
 func (t *tunnel) restore(p netip.Prefix, add func(netip.Prefix) (ifcfg.Undo, error)) {
 	switch _, err := add(p); {
 	case err == nil:
 		t.env.Logger.Info("restored what the interface had lost", "name", t.name, "prefix", p)
-	case !errors.Is(err, syscall.EEXIST):
+	case !errors.Is(err, syscall.EEXIST) && !errors.Is(err, syscall.ENODEV):
 		t.env.Logger.Warn("not restored", "name", t.name, "error", err)
 	}
 }
