@@ -233,6 +233,9 @@ func TestTooManyRequests(t *testing.T) {
 		b.get("/style.css", http.StatusOK)
 	}
 	w := b.do(httptest.NewRequest("GET", "/", nil))
+	for more := requestRate.Burst; w.Code == http.StatusOK && more > 0; more-- { // those that became free meanwhile
+		w = b.do(httptest.NewRequest("GET", "/", nil))
+	}
 	if w.Code != http.StatusTooManyRequests || w.Header().Get("Retry-After") == "" {
 		t.Errorf("%d, %v", w.Code, w.Header())
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"sixin4/tsp/broker/store/internal/sqlstore"
 )
@@ -15,6 +16,13 @@ import (
 // maxBatch is how many operations are committed together at most: each is some tenths
 // of a millisecond, and nobody shall wait long.
 const maxBatch = 256
+
+// A writer that goes on without a pause shuts out other processes, such as an operator's
+// command, which only look every tenth of a second whether the database is free.
+const (
+	stretch = 3 * time.Second        // how long it goes on at most
+	rest    = 200 * time.Millisecond // how long it then leaves the database to others
+)
 
 // writer commits operations in groups. There is no goroutine for it: one of those that
 // want to write does it for all that have come so far, and then hands on to one of
@@ -28,6 +36,9 @@ type writer struct {
 	busy   bool // somebody is writing
 	closed bool
 	idle   sync.Cond // no longer busy
+
+	// Of who leads:
+	began, ended time.Time // the first write without a rest after it, and the last one
 }
 
 // job is one operation.
@@ -103,7 +114,20 @@ func (w *writer) lead() {
 		defer w.mu.Unlock()
 		w.handOn()
 	}()
+	w.giveWay()
 	w.run(batch)
+	w.ended = time.Now()
+}
+
+// giveWay leaves the database to other processes for a while when it is their turn.
+func (w *writer) giveWay() {
+	switch now := time.Now(); {
+	case now.Sub(w.ended) >= rest: // they had it
+		w.began = now
+	case now.Sub(w.began) >= stretch:
+		time.Sleep(rest)
+		w.began = time.Now()
+	}
 }
 
 // handOn makes another one lead, if somebody waits.

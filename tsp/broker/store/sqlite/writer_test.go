@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"sixin4/tsp/broker/store"
 	"sixin4/tsp/broker/store/internal/sqlstore"
@@ -164,5 +166,31 @@ func TestGroupClose(t *testing.T) {
 		if _, err := again.UserByName(t.Context(), name); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestGiveWay: who writes without a pause stops for other processes now and then, and
+// who leaves them pauses does not.
+func TestGiveWay(t *testing.T) {
+	const write = 10 * time.Millisecond
+	for pause, want := range map[time.Duration]int{0: 3, write: 3, rest: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			w, rests := &writer{}, 0
+			for now, end := time.Now(), time.Now().Add(4*stretch); now.Before(end); now = time.Now() {
+				w.giveWay()
+				switch waited := time.Since(now); {
+				case waited == rest:
+					rests++
+				case waited != 0:
+					t.Fatalf("waited %v", waited)
+				}
+				time.Sleep(write)
+				w.ended = time.Now()
+				time.Sleep(pause)
+			}
+			if rests != want {
+				t.Errorf("with pauses of %v: %d rests, want %d", pause, rests, want)
+			}
+		})
 	}
 }
