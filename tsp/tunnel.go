@@ -308,6 +308,9 @@ func (t *Tunnel) checkExtras() error {
 	if err := checkAddr(inner(t.Type), t.KeepaliveTo); err != nil {
 		return fmt.Errorf("keepalive: %w", err)
 	}
+	if to := t.KeepaliveTo; to == t.Client6 || to != t.Server6 && t.Prefix.Contains(to) {
+		return fmt.Errorf("keepalive: %v is the client's own, which would answer itself", to)
+	}
 	return nil
 }
 

@@ -119,6 +119,9 @@ func TestTunnelCheck(t *testing.T) {
 		{"one address for both, no ports", func(t *tsp.Tunnel) { t.Type, t.Client4 = tsp.V6V4, t.Server4 }, false},
 		{"half a second", func(t *tsp.Tunnel) { t.Lifetime = time.Second / 2 }, false},
 		{"keepalive to nobody", func(t *tsp.Tunnel) { t.KeepaliveTo = netip.Addr{} }, false},
+		{"keepalive to the client", func(t *tsp.Tunnel) { t.KeepaliveTo = t.Client6 }, false},
+		{"keepalive to the client's network", func(t *tsp.Tunnel) { t.KeepaliveTo = t.Prefix.Addr().Next() }, false},
+		{"keepalive to the broker, within the client's network", func(t *tsp.Tunnel) { t.KeepaliveTo, t.Prefix = t.Server6, netip.PrefixFrom(t.Server6, 64).Masked() }, true},
 		{"nine resolvers", func(t *tsp.Tunnel) {
 			for len(t.DNS) < 9 {
 				t.DNS = append(t.DNS, t.DNS[0])

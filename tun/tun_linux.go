@@ -207,7 +207,11 @@ func (d *Device) release() error {
 	fds := d.fds
 	var err error
 	if d.wg != nil {
-		err, fds = d.wg.Close(), fds[1:]
+		// Its listener may have ended before it could be told to.
+		if err = d.wg.Close(); errors.Is(err, os.ErrClosed) {
+			err = nil
+		}
+		fds = fds[1:]
 	}
 	for _, fd := range fds {
 		err = errors.Join(err, unix.Close(fd))

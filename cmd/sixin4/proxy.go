@@ -15,6 +15,7 @@ import (
 	"sixin4/cmd/internal/daemon"
 	"sixin4/cmd/internal/exit"
 	"sixin4/cmd/internal/program"
+	"sixin4/cmd/internal/proxy"
 	"sixin4/tsp/client"
 )
 
@@ -110,7 +111,7 @@ func commandOnly(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func runProxy(cmd *cobra.Command, raw config.Raw, file string, command []string) error {
+func runProxy(cmd *cobra.Command, raw config.Raw, file string, command []string) (err error) {
 	cfg, err := readProxy(raw, file)
 	if err != nil {
 		return err
@@ -126,7 +127,9 @@ func runProxy(cmd *cobra.Command, raw config.Raw, file string, command []string)
 			cfg.SOCKS5, cfg.HTTP = "127.0.0.1:0", "127.0.0.1:0" // several commands at a time
 		}
 		env.Out = io.Discard // standard output is the command's
-		ctx = ownSignals(ctx)
+		own := newOwner(ctx)
+		ctx, env.Begun = own.ctx, own.handOver
+		defer func() { err = own.unbegun(err) }()
 	}
 	for _, warning := range cfg.Warnings {
 		env.Logger.Warn(warning)
@@ -144,11 +147,43 @@ func runProxy(cmd *cobra.Command, raw config.Raw, file string, command []string)
 	return nil
 }
 
-// ownSignals leaves signals to the command: it may live on after them, as an
-// interactive one does after SIGINT.
-func ownSignals(ctx context.Context) context.Context {
-	signal.Reset(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	return context.WithoutCancel(ctx)
+// owner has the signals until there is a command that they are for: it may live on after
+// them, as an interactive one does after SIGINT.
+type owner struct {
+	ctx   context.Context // ends as the parent's, but only before the command begins
+	stop  func() bool     // leaves the parent
+	came  chan os.Signal
+	begun bool
+}
+
+var commandSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+
+func newOwner(parent context.Context) *owner {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	o := &owner{ctx: ctx, stop: context.AfterFunc(parent, cancel), came: make(chan os.Signal, 1)}
+	signal.Notify(o.came, commandSignals...)
+	return o
+}
+
+// handOver leaves the signals to the command.
+func (o *owner) handOver() {
+	signal.Reset(commandSignals...)
+	o.stop()
+	o.begun = true
+}
+
+// unbegun is the status of a command that a signal came before, as if it had ended that.
+func (o *owner) unbegun(err error) error {
+	if err != nil || o.begun {
+		return err
+	}
+	status := exit.Failure
+	select {
+	case s := <-o.came:
+		status = proxy.Signalled + int(s.(syscall.Signal))
+	default:
+	}
+	return exit.With(status, errSaid)
 }
 
 // readProxy checks what the flags in raw and the file, if there is one, say.

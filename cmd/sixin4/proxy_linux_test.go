@@ -41,6 +41,27 @@ func TestProxyCommandLine(t *testing.T) {
 	}
 }
 
+// TestProxyCommandNotBegun: a signal that comes before the command undoes everything, and
+// the status is not that of a command that went well.
+func TestProxyCommandNotBegun(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "p.sock")
+	p := prepare(t, "main", "proxy", "--server", "127.0.0.1:9", "--socket", socket, "-v", "--", "true")
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.await(p.stderr, "will try again")
+	if _, err := os.Lstat(socket); err != nil {
+		t.Error(err)
+	}
+	p.signal(syscall.SIGTERM)
+	if code := p.code(); code != 128+int(syscall.SIGTERM) {
+		t.Errorf("exit status %d, want that of a command ended by the signal", code)
+	}
+	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
+
 func init() { roles["bare"] = bare }
 
 // bare lets go of all that a container without anything has not, and becomes sixin4. It

@@ -51,6 +51,9 @@ func Proxy(ctx context.Context, cfg config.ProxySettings, env Env, command []str
 		if p.lease.Load() == nil {
 			return nil // the client has ended without one; its error is the result
 		}
+		if env.Begun != nil {
+			env.Begun()
+		}
 		run.Go(func() {
 			defer cancel() // the tunnel ends with its command
 			status, runErr = p.command(command).Run(ctx)

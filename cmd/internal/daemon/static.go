@@ -35,6 +35,8 @@ type Env struct {
 	SocketDirs []string      // for the control socket, the preferred one first
 	Build      metrics.Build // for those who ask which program this is
 
+	Begun func() // nil or called once, just before a proxy's command starts
+
 	Negotiation // for Connect
 
 	fake host // for tests; nil is the real one

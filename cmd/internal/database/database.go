@@ -110,13 +110,25 @@ func findFile(cfg Config) error {
 	case cfg.Postgres():
 		return os.MkdirAll(filepath.Dir(cfg.KeyFile), 0o700)
 	case cfg.Create:
-		return os.MkdirAll(filepath.Dir(cfg.State), 0o700)
+		if err := os.MkdirAll(filepath.Dir(cfg.State), 0o700); err != nil {
+			return err
+		}
 	}
-	_, err := os.Stat(cfg.State)
-	if errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(cfg.State)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && cfg.Create:
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("no database %s (tspd serve and tspd user add make one; --state or --config says where it is)", cfg.State)
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return exit.With(exit.Config, fmt.Errorf("database %s: not a file, so none of ours", cfg.State))
+	case info.Mode().Perm()&0o002 != 0:
+		const told = "database %s: mode %04o lets everybody write it, and so become an operator (look into it, then chmod o-w)"
+		return exit.With(exit.Config, fmt.Errorf(told, cfg.State, info.Mode().Perm()))
 	}
-	return err
+	return nil
 }
 
 // findKey opens the key file, which it makes if asked; otherwise there is no key when

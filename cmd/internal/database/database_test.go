@@ -182,3 +182,35 @@ func TestNoServer(t *testing.T) {
 		t.Errorf("%d, %s", code, message)
 	}
 }
+
+// TestForeignFile: what others can write, or is no file, is refused before anything is made.
+func TestForeignFile(t *testing.T) {
+	c := files(t)
+	c.Create = true
+	if _, message, _ := c.open(t); message != "" {
+		t.Fatal(message)
+	}
+	if err := os.Chmod(c.State, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, message, code := c.open(t); code != exit.Config || !strings.HasPrefix(message, "database DIR/tspd.db: mode 0666 lets everybody write it") {
+		t.Errorf("for everybody: %d, %s", code, message)
+	}
+	if err := os.Chmod(c.State, 0o660); err != nil {
+		t.Fatal(err)
+	}
+	if _, message, _ := c.open(t); message != "" {
+		t.Errorf("for a group: %s", message)
+	}
+	c.State = filepath.Join(filepath.Dir(c.State), "directory")
+	if err := os.Mkdir(c.State, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.Alone = true
+	if _, message, code := c.open(t); code != exit.Config || message != "database DIR/directory: not a file, so none of ours" {
+		t.Errorf("directory: %d, %s", code, message)
+	}
+	if left, _ := filepath.Glob(c.State + ".*"); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}

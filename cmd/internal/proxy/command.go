@@ -20,12 +20,12 @@ type Command struct {
 	User, Password string   // as in Config
 }
 
-// Exit statuses of shells for a program that cannot be run, and for one that a signal
-// has ended.
+// Exit statuses of shells for a program that cannot be run, and, with the number of the
+// signal added, for one that a signal has ended.
 const (
 	notExecutable = 126
 	notFound      = 127
-	signalled     = 128
+	Signalled     = 128
 )
 
 // notProxied is what does not go through the proxy: this host itself.
@@ -116,7 +116,7 @@ func statusOf(p *os.ProcessState, err error) (int, error) {
 		return notExecutable, err
 	}
 	if w, ok := p.Sys().(syscall.WaitStatus); ok && w.Signaled() {
-		return signalled + int(w.Signal()), nil
+		return Signalled + int(w.Signal()), nil
 	}
 	return p.ExitCode(), nil
 }
