@@ -3,6 +3,7 @@ package client_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,6 +132,49 @@ func TestTransports(t *testing.T) {
 				checkTransport(t, w, err, tt.want, tt.stage)
 				if none := len(w.made("tcp")) == 0; none != tt.noTCP {
 					t.Errorf("TCP not tried: %v", none)
+				}
+			})
+		})
+	}
+}
+
+// TestRefusedOverTCP: a first datagram that was lost makes TCP win. Behind a NAT the broker
+// then has no tunnel for whom either kind will do, but it has one over UDP.
+func TestRefusedOverTCP(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		kind      tsp.Type
+		transport client.Transport
+		noUDP     bool
+		code      tsp.Code
+		stage     client.Stage // of the failure; none: there is a tunnel in UDP
+	}{
+		{name: "either kind", kind: tsp.V6AnyV4, code: tsp.BadType},
+		{name: "protocol 41 only", kind: tsp.V6V4, code: tsp.BadType, stage: client.Create},
+		{name: "TCP only", kind: tsp.V6AnyV4, transport: client.TCP, code: tsp.BadType, stage: client.Create},
+		{name: "another refusal", kind: tsp.V6AnyV4, code: tsp.NoTunnels, stage: client.Create},
+		{name: "no UDP", kind: tsp.V6AnyV4, noUDP: true, code: tsp.BadType, stage: client.Connect},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.broker(brokerAddr, refused(tsptest.Create, tt.code), "tcp")
+				networks := []string{"udp"}
+				if tt.noUDP {
+					networks = []string{"none"}
+				}
+				b := w.broker(brokerAddr, tsptest.Config{Faults: tsptest.Late(2 * time.Second).At(tsptest.Hello), Faulty: 1}, networks...)
+				c := w.config()
+				c.Request.Type, c.Transport, c.Once, c.GiveUp = tt.kind, tt.transport, true, client.Always
+				err := w.run(c)
+				var e *client.Error
+				if errors.As(err, &e); (err == nil) != (tt.stage == "") || err != nil && e.Stage != tt.stage {
+					t.Errorf("Run: %v, want stage %q", err, tt.stage)
+				}
+				if hint := err != nil && strings.Contains(err.Error(), "NAT"); hint != (tt.kind == tsp.V6V4) {
+					t.Errorf("advice about a NAT: %v", err)
+				}
+				if a := b.Accepts(); (len(a) == 1) != (tt.stage == "") || len(a) > 0 && a[0].Request.Type != tsp.V6UDPV4 {
+					t.Errorf("%d tunnels over UDP", len(a))
 				}
 			})
 		})

@@ -255,6 +255,27 @@ func TestStillborn(t *testing.T) {
 	})
 }
 
+// TestElsewhere: that tunnels did not work where this host was makes nobody wait for one
+// where it is now.
+func TestElsewhere(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.broker(brokerAddr, tsptest.Config{})
+		w.start(w.config())
+		await[client.Up](w)
+		w.dead <- errSilent
+		await[client.Up](w)
+		w.move(otherAddr)
+		await[client.Up](w)
+		lost := time.Now()
+		w.dead <- errSilent
+		await[client.Up](w)
+		if took := time.Since(lost); took != 0 {
+			t.Errorf("took %v", took)
+		}
+		w.stop()
+	})
+}
+
 // TestBackoff: the waits between failures, and that a success makes an end of them.
 func TestBackoff(t *testing.T) {
 	tests := []struct {

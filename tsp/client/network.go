@@ -58,6 +58,7 @@ func (r *run) follow() bool {
 		r.cfg.Observe(AddressChanged{Old: r.lease.Local, New: now})
 		r.vigil.stop()
 		r.vigil, r.down = nil, true
+		r.young = 0 // what was elsewhere says nothing of here
 		r.rush(reasonMoved)
 		return true
 	case r.offline:

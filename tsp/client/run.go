@@ -349,8 +349,10 @@ func (r *run) silent(err error) {
 		r.publish(e.Error())
 	case r.young > 1: // a broker that gives tunnels that do not work must not be stormed
 		r.curable = false
-		r.plan(time.Now().Add(r.backoff(r.young - 1)))
+		delay := r.backoff(r.young - 1)
+		r.plan(time.Now().Add(delay))
 		r.publish(e.Error())
+		r.log.Warn("several tunnels were lost soon, will try again", "tunnels", r.young, "retry-in", delay)
 	default:
 		r.begin(e.Error())
 	}

@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"sixin4/tsp"
@@ -16,7 +18,9 @@ const (
 	minRenew = 10 * time.Second
 )
 
-// ask has a whole session with one broker.
+// ask has a whole session with one broker, or two where a NAT is on the way: over TCP the
+// broker has no tunnel for that, but it has one in UDP. What was lost of the first session
+// need not be lost again.
 func (a *attempt) ask(ctx context.Context, where place) (*Lease, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, brokerLimit, errTooLong)
 	defer cancel()
@@ -25,9 +29,34 @@ func (a *attempt) ask(ctx context.Context, where place) (*Lease, error) {
 		return nil, fail(Connect, where.server, fmt.Errorf("%w: %w", errNoRoute, err))
 	}
 	a.post(ctx, func() { a.note(endpoints{where.at.Addr(), source}) })
+	l, lease, err := a.session(ctx, where, source)
+	if l != nil && a.wantsUDP(l, err) {
+		a.log.Info("the broker has no tunnel for us over TCP, asking over UDP for one in UDP", "error", err)
+		cfg := *a.cfg
+		cfg.Request.Type = tsp.V6UDPV4
+		inUDP := *a
+		inUDP.cfg = &cfg
+		_, lease, err = inUDP.session(ctx, where, source)
+	}
+	return lease, err
+}
+
+// wantsUDP reports whether err is a refusal of what may be had over UDP.
+func (a *attempt) wantsUDP(l *link, err error) bool {
+	return refusesType(err) && l.over == TCP && a.cfg.Transport == Auto &&
+		a.cfg.Request.Type == tsp.V6AnyV4 && !a.cfg.Request.Proxy && l.offer.Offers(tsp.V6UDPV4)
+}
+
+func refusesType(err error) bool {
+	var status *tsp.Error
+	return errors.As(err, &status) && status.Code == tsp.BadType
+}
+
+// session is one from VERSION to accept. The link is nil when the broker did not greet.
+func (a *attempt) session(ctx context.Context, where place, source netip.Addr) (*link, *Lease, error) {
 	l, err := a.hello(ctx, where)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !l.local.Is4() {
 		l.local = source
@@ -35,10 +64,10 @@ func (a *attempt) ask(ctx context.Context, where place) (*Lease, error) {
 	lease, err := a.negotiate(ctx, l)
 	if err != nil {
 		l.conn.Close()
-		return nil, err
+		return l, nil, err
 	}
 	lease.source = source
-	return lease, nil
+	return l, lease, nil
 }
 
 // negotiate walks a session from the broker's offer to accept.
@@ -94,6 +123,9 @@ func (a *attempt) authenticate(ctx context.Context, l *link, lease *Lease) error
 func (a *attempt) create(ctx context.Context, l *link, r *tsp.Request) (*tsp.Tunnel, error) {
 	a.tell(ctx, Requesting{})
 	t, err := l.session.Create(ctx, r)
+	if refusesType(err) && r.Type == tsp.V6V4 && l.offer.Offers(tsp.V6UDPV4) {
+		err = fmt.Errorf("%w; perhaps for a NAT on the way, which v6anyv4 and v6udpv4 go through", err)
+	}
 	if err != nil {
 		return nil, l.fail(Create, err)
 	}
