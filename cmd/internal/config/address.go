@@ -31,7 +31,7 @@ func parseIPv4(s, what, like string) (netip.Addr, error) {
 	case err == nil && a.Is6():
 		return netip.Addr{}, fmt.Errorf("an IPv6 address; %s is an IPv4 address, like %s", what, like)
 	case isHostName(s):
-		return netip.Addr{}, fmt.Errorf("a host name; give its IPv4 address (getent ahostsv4 %s prints it)", s)
+		return netip.Addr{}, fmt.Errorf("a host name; give its IPv4 address (getent ahostsv4 %s prints it)", brief(s, asIs))
 	case err != nil || strings.Contains(s, "/"):
 		return netip.Addr{}, fmt.Errorf("not an IPv4 address, like %s", like)
 	}

@@ -60,7 +60,10 @@ func (b Broker) Invalid(key Key, reason string) error {
 	if at := b.raw[Listen]; key == Local && len(at) > 0 {
 		return invalid(Listen, at[0], reason)
 	}
-	v, _ := b.raw.last(key)
+	v, given := b.raw.last(key)
+	if key == Name && !given {
+		v.Text = DefaultBrokerName
+	}
 	return invalid(key, v, reason)
 }
 

@@ -110,7 +110,7 @@ func TestBadBroker(t *testing.T) {
 			raw := flags("prefix", anyPool)
 			raw[tt.key] = []Value{{Text: tt.value}}
 			_, err := CheckBroker(raw)
-			wantError(t, err, "--"+string(tt.key)+" "+shown(tt.value)+": "+cause, exit.Usage)
+			wantError(t, err, "--"+string(tt.key)+" "+brief(tt.value, shown)+": "+cause, exit.Usage)
 			raw[tt.key] = []Value{{Text: tt.value, Origin: Origin{File: "/etc/sixin4/tspd.toml", Line: 3}}}
 			_, err = CheckBroker(raw)
 			wantError(t, err, "/etc/sixin4/tspd.toml:3: "+assigned(tt.key, tt.value)+": "+cause, exit.Config)
@@ -145,7 +145,7 @@ func TestBadBrokerCombination(t *testing.T) {
 		{"dns twice", flags("prefix", anyPool, "dns", "2001:db8::1", "dns", "2001:db8:0::1"), "--dns 2001:db8:0::1: given twice"},
 		{"nine resolvers", nine, "--dns 2001:db8::9: one resolver too many; at most 8"},
 		{"redirect in two flags", flags("prefix", anyPool, "redirect", "192.0.2.3", "redirect", "192.0.2.4,192.0.2.3"), "--redirect 192.0.2.4,192.0.2.3: 192.0.2.3 given twice"},
-		{"51 brokers", flags("prefix", anyPool, "redirect", brokers), "--redirect " + brokers + ": 51 brokers in all; at most 50"},
+		{"51 brokers", flags("prefix", anyPool, "redirect", brokers), "--redirect " + brief(brokers, asIs) + ": 51 brokers in all; at most 50"},
 		{"silence shorter than keepalive", flags("prefix", anyPool, "silence", "1m", "keepalive", "31s"),
 			"--silence 1m: less than twice --keepalive, which is 31s: one lost packet would take a tunnel down"},
 	}

@@ -61,10 +61,10 @@ func parsePorts(s string) (p Ports, err error) {
 		const right = "1 to 65535, perhaps with /tcp or /udp, like 25/tcp,135; none for none"
 		n, err := parseNumber(number, 1, 65535, right)
 		if err != nil {
-			return Ports{}, fmt.Errorf("%q: %w", strings.TrimSpace(text), err)
+			return Ports{}, fmt.Errorf("%s: %w", inQuotes(strings.TrimSpace(text)), err)
 		}
 		if given && proto != "tcp" && proto != "udp" {
-			return Ports{}, fmt.Errorf("%q: no protocol with ports; %s", strings.TrimSpace(text), right)
+			return Ports{}, fmt.Errorf("%s: no protocol with ports; %s", inQuotes(strings.TrimSpace(text)), right)
 		}
 		if proto != "udp" {
 			p.TCP = append(p.TCP, uint16(n))

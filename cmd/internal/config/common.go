@@ -105,7 +105,17 @@ func (c *Common) checkLog(raw Raw) (err error) {
 	return err
 }
 
-func parseName(s string) (string, error) { return s, ifcfg.CheckName(s) }
+func parseName(s string) (string, error) { return s, checkName(s) }
+
+// checkName says what is wrong with the name of an interface, of one that is much too long
+// not all of it.
+func checkName(s string) error {
+	err := ifcfg.CheckName(s)
+	if err != nil && len(s) > mostShown {
+		return fmt.Errorf("%d bytes are no name of an interface, which has 15 at most", len(s))
+	}
+	return err
+}
 
 // ParseSocket checks the path of a control socket.
 func ParseSocket(s string) (string, error) {

@@ -98,7 +98,7 @@ func TestBadConnect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			raw := flags("server", anyServer)
 			raw[tt.key] = []Value{{Text: tt.value}}
-			checkConnect(t, raw, "--"+string(tt.key)+" "+shown(tt.value)+": "+tt.wantCause, exit.Usage)
+			checkConnect(t, raw, "--"+string(tt.key)+" "+brief(tt.value, shown)+": "+tt.wantCause, exit.Usage)
 			v := Value{Text: tt.value, Origin: Origin{File: "/etc/sixin4/home.toml", Line: 3}}
 			raw[tt.key] = []Value{v}
 			checkConnect(t, raw, "/etc/sixin4/home.toml:3: "+v.assignment(tt.key)+": "+tt.wantCause, exit.Config)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -68,8 +69,10 @@ func readAll(path string) ([]byte, error) {
 }
 
 // parseFile reads data twice: the decoder finds what is no TOML or stands there
-// twice, the syntax tree knows the line of each value, which Check needs.
+// twice, the syntax tree knows the line of each value, which Check needs. Editors of
+// another system begin a file with a byte order mark.
 func parseFile(path string, data []byte, keys []Key) (Raw, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	var any map[string]any
 	if err := toml.Unmarshal(data, &any); err != nil {
 		var at *toml.DecodeError
@@ -102,7 +105,7 @@ func (f *file) expression(e *unstable.Node) error {
 	path, line := f.key(e)
 	key := Key(path)
 	if e.Kind != unstable.KeyValue {
-		return fmt.Errorf("%s:%d: [%s]: there are no tables in this file", f.path, line, path)
+		return fmt.Errorf("%s:%d: [%s]: there are no tables in this file", f.path, line, brief(path, asIs))
 	}
 	if !slices.Contains(f.keys, key) {
 		return fmt.Errorf("%s:%d: %w", f.path, line, f.unknown(path))

@@ -50,6 +50,18 @@ route = "::/0"
 	}
 }
 
+// TestReadFileMark: a byte order mark is none of the file, in the first line or in a message
+// about it.
+func TestReadFileMark(t *testing.T) {
+	got, err := ReadFile(write(t, "\ufeffremote = \"198.51.100.1\"\r\nmtu = 1400\r\n"))
+	if err != nil || len(got[Remote]) != 1 || got[Remote][0].Origin.Line != 1 || len(got[MTU]) != 1 {
+		t.Errorf("%v, %v", got, err)
+	}
+	path := write(t, "\ufeffremote = 198.51.100.1\n")
+	_, err = ReadFile(path)
+	wantError(t, err, path+`:1: remote = 198.51.100.1: text needs quotes: remote = "198.51.100.1"`, exit.Config)
+}
+
 func TestReadFileErrors(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"unknown key", "remote = \"198.51.100.1\"\nadress = [\"2001:db8::2/64\"]\n",

@@ -9,7 +9,6 @@ import (
 
 	"sixin4/encap"
 	"sixin4/tsp"
-	"sixin4/tun/ifcfg"
 )
 
 // Clamp is how the maximum segment size that TCP offers through the tunnel is lowered.
@@ -77,7 +76,7 @@ func (c *Common) checkBind(raw Raw) (err error) {
 		return nil
 	}
 	c.Bind, err = one(raw, BindInterface, "", func(s string) (string, error) {
-		if err := ifcfg.CheckName(s); err != nil {
+		if err := checkName(s); err != nil {
 			return "", fmt.Errorf("%w; an interface of this host belongs here, like eth0 (ip link shows them)", err)
 		}
 		return s, nil
@@ -106,7 +105,7 @@ func parseAsk(s string) (Ask, error) {
 	ask := Ask{To: to, Interval: defaultKeepalive}
 	if given {
 		if ask.Interval, err = parseSeconds(interval, time.Second, tsp.MaxKeepalive, "1s to 24h, like 30s"); err != nil {
-			return Ask{}, fmt.Errorf("interval %q: %w", interval, err)
+			return Ask{}, fmt.Errorf("interval %s: %w", inQuotes(interval), err)
 		}
 	}
 	return ask, nil

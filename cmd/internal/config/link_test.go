@@ -72,7 +72,7 @@ func TestBadLinkValue(t *testing.T) {
 			origin := Origin{File: "/etc/sixin4/home.toml", Line: 3}
 			check(t, withValue(tt.key, Value{Text: tt.value, Origin: origin}),
 				fmt.Sprintf("/etc/sixin4/home.toml:3: %s = %q: %s", tt.key, tt.value, tt.wantCause), exit.Config)
-			check(t, withValue(tt.key, Value{Text: tt.value}), "--"+string(tt.key)+" "+shown(tt.value)+": "+tt.wantCause, exit.Usage)
+			check(t, withValue(tt.key, Value{Text: tt.value}), "--"+string(tt.key)+" "+brief(tt.value, shown)+": "+tt.wantCause, exit.Usage)
 		})
 	}
 }

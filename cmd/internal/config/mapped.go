@@ -108,7 +108,7 @@ func (m *Mapped) parse6rd(s string) error {
 		return err
 	}
 	if m.MaskLen, err = parseNumber(parts[1], 0, 31, "0 to 31 leading bits of IPv4 addresses that are left out, "+like6rd); err != nil {
-		return fmt.Errorf("%q: %w", parts[1], err)
+		return fmt.Errorf("%s: %w", inQuotes(parts[1]), err)
 	}
 	if m.Relays, err = parseRelays(parts[2:], "the border relay", "6rd=2001:db8::/32,0,198.51.100.1"); err != nil {
 		return err

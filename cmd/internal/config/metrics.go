@@ -39,9 +39,9 @@ func parseMetrics(s string) (netip.AddrPort, error) {
 	case s == "":
 		err = errors.New("empty; an address of this host belongs here, " + likeMetrics)
 	case host == "":
-		err = fmt.Errorf("a port without an address, %s for this host alone, or 0.0.0.0:%s for everybody", likeMetrics, port)
+		err = fmt.Errorf("a port without an address, %s for this host alone, or 0.0.0.0:%s for everybody", likeMetrics, brief(port, asIs))
 	case hostErr == nil:
-		err = fmt.Errorf("port %q: not a port, 1 to 65535, %s", port, likeMetrics)
+		err = fmt.Errorf("port %s: not a port, 1 to 65535, %s", inQuotes(port), likeMetrics)
 	case isHostName(host):
 		err = errors.New("a host name; an IP address of this host belongs here, " + likeMetrics)
 	default:
@@ -65,9 +65,9 @@ func checkMetricsAddr(at netip.AddrPort) (netip.AddrPort, error) {
 	case at.Port() == 0:
 		return netip.AddrPort{}, errors.New("port 0 is none; 1 to 65535, " + likeMetrics)
 	case a.IsMulticast():
-		return netip.AddrPort{}, fmt.Errorf("%s is a multicast address; one of this host belongs here, %s", a, likeMetrics)
+		return netip.AddrPort{}, fmt.Errorf("%s is a multicast address; one of this host belongs here, %s", brief(a.String(), asIs), likeMetrics)
 	case a.Is4In6():
-		return netip.AddrPort{}, fmt.Errorf("%s is an IPv4 address in IPv6 form; write %s", a, a.Unmap())
+		return netip.AddrPort{}, fmt.Errorf("%s is an IPv4 address in IPv6 form; write %s", brief(a.String(), asIs), a.Unmap())
 	}
 	return at, nil
 }

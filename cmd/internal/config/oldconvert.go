@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"sixin4/tsp"
-	"sixin4/tun/ifcfg"
 )
 
 // templates are the scripts that programs of old came with. Only these names are
@@ -92,7 +91,7 @@ func (f *oldFile) convertInterfaces() error {
 		if *name.to == "" {
 			continue
 		}
-		if err := ifcfg.CheckName(*name.to); err != nil {
+		if err := checkName(*name.to); err != nil {
 			return f.invalid(name.key, err.Error())
 		}
 	}

@@ -125,10 +125,10 @@ func (f *oldFile) assign(text string, n int) {
 		return
 	}
 	if near := Nearest(key, oldKeys); near != "" {
-		f.doubt(n, "unknown key %q ignored; the nearest known key is %q", key, near)
+		f.doubt(n, "unknown key %s ignored; the nearest known key is %q", inQuotes(key), near)
 		return
 	}
-	f.doubt(n, "unknown key %q ignored", key)
+	f.doubt(n, "unknown key %s ignored", inQuotes(key))
 }
 
 // isWord reports whether s could be a key, and so may be shown.

@@ -36,11 +36,16 @@ func parseProgram(s string) ([]string, error) {
 	case strings.Contains(s, "\x00"):
 		return nil, errors.New("has a zero byte in it")
 	case strings.Contains(words[0], "/") && !strings.HasPrefix(words[0], "/"):
-		return nil, fmt.Errorf("%s is a relative path; it has to begin with a slash", words[0])
+		return nil, fmt.Errorf("%s is a relative path; it has to begin with a slash", brief(words[0], asIs))
 	}
-	if words[0], err = exec.LookPath(words[0]); err != nil {
+	path, err := exec.LookPath(words[0])
+	if err != nil {
+		if of := new(exec.Error); len(words[0]) > mostShown && errors.As(err, &of) {
+			err = withoutPath(of.Err)
+		}
 		return nil, fmt.Errorf("no such program, or not one that may be run: %w", err)
 	}
+	words[0] = path
 	return words, nil
 }
 

@@ -83,7 +83,7 @@ func (r Raw) last(key Key) (v Value, given bool) {
 // invalid says in one line which value is wrong, and why.
 func invalid(key Key, v Value, reason string) error {
 	if v.Origin.File == "" {
-		return exit.With(exit.Usage, fmt.Errorf("--%s %s: %s", key, shown(v.Text), reason))
+		return exit.With(exit.Usage, fmt.Errorf("--%s %s: %s", key, brief(v.Text, shown), reason))
 	}
 	return exit.With(exit.Config, fmt.Errorf("%s: %s: %s", v.Origin, v.assignment(key), reason))
 }
@@ -116,7 +116,7 @@ func (v Value) assignment(key Key) string {
 		}
 		text = v.old.text
 	}
-	return fmt.Sprintf("%s = %q", v.name(key), text)
+	return fmt.Sprintf("%s = %s", v.name(key), inQuotes(text))
 }
 
 // shown is a text as somebody would type it: in quotes when it is empty, or when
@@ -128,3 +128,24 @@ func shown(text string) string {
 	}
 	return text
 }
+
+// mostShown is how many characters of a value stand in a message: all of nearly every path.
+const mostShown = 200
+
+// brief is a text as quote shows it, the beginning of one that is very long.
+func brief(text string, quote func(string) string) string {
+	n := 0
+	for i := range text {
+		if n == mostShown {
+			return quote(text[:i]) + "..."
+		}
+		n++
+	}
+	return quote(text)
+}
+
+// inQuotes is a text in quotes, brief.
+func inQuotes(text string) string { return brief(text, strconv.Quote) }
+
+// asIs quotes nothing.
+func asIs(text string) string { return text }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"sixin4/cmd/internal/exit"
-	"sixin4/tun/ifcfg"
 )
 
 const (
@@ -90,7 +89,7 @@ func splitPort(s string) (host string, port uint16, err error) {
 	}
 	n, err := parseNumber(text, 1, 65535, "1 to 65535, usually 3653")
 	if err != nil {
-		return "", 0, fmt.Errorf("port %q: %w", text, err)
+		return "", 0, fmt.Errorf("port %s: %w", inQuotes(text), err)
 	}
 	return host, uint16(n), nil
 }
@@ -173,7 +172,7 @@ type lan struct {
 // parseLAN parses IFACE[=SUBNETID].
 func parseLAN(s string) (lan, error) {
 	name, id, found := strings.Cut(s, "=")
-	if err := ifcfg.CheckName(name); err != nil {
+	if err := checkName(name); err != nil {
 		return lan{}, err
 	}
 	if !found {
@@ -181,7 +180,7 @@ func parseLAN(s string) (lan, error) {
 	}
 	n, err := strconv.ParseUint(id, 16, 16)
 	if err != nil {
-		return lan{}, fmt.Errorf("subnet %q: 0 to ffff in hexadecimal, like %s=1", id, name)
+		return lan{}, fmt.Errorf("subnet %s: 0 to ffff in hexadecimal, like %s=1", inQuotes(id), name)
 	}
 	return lan{name, uint16(n)}, nil
 }

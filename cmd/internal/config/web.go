@@ -69,8 +69,34 @@ var (
 	smtpTLSs = []string{"starttls", "tls", "none"}
 )
 
+// checkWebForms checks what would otherwise be looked at only beside a value that it needs.
+func (b *Broker) checkWebForms() error {
+	for _, f := range []struct {
+		key   Key
+		parse func(string) error
+	}{
+		{SMTPTLS, form(oneOf(smtpTLSs))}, {SMTPFrom, form(parseMailAddress)}, {SMTPUser, form(parseUser)},
+		{SMTPPassword, form(parsePath)}, {SignUpPrefix, form(parsePrefixLen)},
+	} {
+		if v, given := b.raw.last(f.key); given {
+			if err := f.parse(v.Text); err != nil {
+				return invalid(f.key, v, err.Error())
+			}
+		}
+	}
+	return nil
+}
+
+// form is parse for those who want nothing but its error.
+func form[T any](parse func(string) (T, error)) func(string) error {
+	return func(s string) error { _, err := parse(s); return err }
+}
+
 // checkWeb checks the web pages, if there are to be any.
 func (b *Broker) checkWeb() error {
+	if err := b.checkWebForms(); err != nil {
+		return err
+	}
 	if !b.raw.Has(Web) {
 		for _, key := range []Key{WebCert, WebKey, WebURL, WebProxy, SignUp, SMTPServer} {
 			if b.raw.Has(key) {
@@ -230,7 +256,7 @@ func parseSMTPServer(s string) (smtpServer, error) {
 	}
 	n, err := parseNumber(port, 1, 65535, "1 to 65535, "+right)
 	if err != nil {
-		return smtpServer{}, fmt.Errorf("port %q: %w", port, err)
+		return smtpServer{}, fmt.Errorf("port %s: %w", inQuotes(port), err)
 	}
 	return smtpServer{host, n}, nil
 }

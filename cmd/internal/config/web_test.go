@@ -79,6 +79,13 @@ func TestBadWeb(t *testing.T) {
 		{"no password", web("smtp-server", "m.example.net", "smtp-from", "b@example.net", "smtp-user", "b"), "--smtp-user b: needs a password; give --smtp-password-file FILE"},
 		{"mail port", web("smtp-server", "m.example.net:0"), `--smtp-server m.example.net:0: port "0": out of range; 1 to 65535, like mail.example.net or mail.example.net:587`},
 		{"mail server", web("smtp-server", "a b"), `--smtp-server "a b": not the name of a host, like mail.example.net or mail.example.net:587`},
+		{"mail TLS without pages", flags("prefix", anyPool, "smtp-tls", "foo"), "--smtp-tls foo: starttls, tls or none"},
+		{"sender without pages", flags("prefix", anyPool, "smtp-from", "x"), "--smtp-from x: not an e-mail address, like broker@example.net"},
+		{"sender without a server", web("smtp-from", "x"), "--smtp-from x: not an e-mail address, like broker@example.net"},
+		{"mail user without a server", web("smtp-user", ""), `--smtp-user "": empty; the name of an account belongs here`},
+		{"mail password without a server", web("smtp-password-file", ""), `--smtp-password-file "": empty; the path of a file belongs here`},
+		{"prefix of nobody", flags("prefix", anyPool, "sign-up-prefix-length", "-1"),
+			"--sign-up-prefix-length -1: out of range; 48 to 64, or 0 for no prefix"},
 		{"mail TLS", web("smtp-tls", "ssl"), "--smtp-tls ssl: starttls, tls or none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

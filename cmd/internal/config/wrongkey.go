@@ -37,10 +37,10 @@ func (f *file) unknown(key string) error {
 		known = append(known, string(k))
 	}
 	if n := Nearest(key, known); n != "" {
-		return fmt.Errorf("unknown key %q; the nearest known key is %q", key, n)
+		return fmt.Errorf("unknown key %s; the nearest known key is %q", inQuotes(key), n)
 	}
 	slices.Sort(known)
-	return fmt.Errorf("unknown key %q; the known keys are %s", key, strings.Join(known, ", "))
+	return fmt.Errorf("unknown key %s; the known keys are %s", inQuotes(key), strings.Join(known, ", "))
 }
 
 func isPassword(key string) bool { return key == "password" || key == "passwd" }
@@ -70,9 +70,9 @@ func notTOML(path string, n int, line string, err error) error {
 	case found && isPassword(key):
 		return fmt.Errorf("%s:%d: %s: %w", path, n, key, errPasswordKey)
 	case !found, value == "", !onlyQuotes(key, value):
-		return fmt.Errorf("%s:%d: %w", path, n, err)
+		return fmt.Errorf("%s:%d: %s", path, n, brief(err.Error(), asIs))
 	}
-	return fmt.Errorf("%s:%d: %s = %s: text needs quotes: %s = %s", path, n, key, value, key, quoted(value))
+	return fmt.Errorf("%s:%d: %s = %s: text needs quotes: %s = %s", path, n, brief(key, asIs), brief(value, asIs), brief(key, asIs), brief(quoted(value), asIs))
 }
 
 // quoted puts quotes around a value, or around each of a list.

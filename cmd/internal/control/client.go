@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"syscall"
 	"time"
@@ -66,9 +67,21 @@ func ask(ctx context.Context, path string, talk func(context.Context, *http.Clie
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: no answer in %v", path, answerTime)
 	case err != nil:
-		return fmt.Errorf("%s: %w", path, cause(err))
+		return fmt.Errorf("%s: %w", path, cause(plain(err)))
 	}
 	return nil
+}
+
+// plain is err without what package http puts around it.
+func plain(err error) error {
+	var of *url.Error
+	if errors.As(err, &of) {
+		err = of.Err
+	}
+	if err == io.EOF {
+		return errors.New("the connection ended without an answer")
+	}
+	return err
 }
 
 // Alive reports whether a process listens on the socket at path.
@@ -102,8 +115,9 @@ func get(ctx context.Context, client *http.Client) (Status, error) {
 }
 
 // Collect asks the tunnels on all paths at once and returns what they answered,
-// in the order of paths. Where nobody listens there is no tunnel and no error;
-// any other failure is in the error, which does not hide the other answers.
+// in the order of paths. Where nobody listens, or nobody does any more after one that
+// ended while it was asked, there is no tunnel and no error; any other failure is in
+// the error, which does not hide the other answers.
 func Collect(ctx context.Context, paths []string) (Status, error) {
 	answers := make([]Status, len(paths))
 	errs := make([]error, len(paths))
@@ -113,11 +127,27 @@ func Collect(ctx context.Context, paths []string) (Status, error) {
 	}
 	wg.Wait()
 	all := Status{Tunnels: []Tunnel{}}
-	for i := range paths {
+	for i, path := range paths {
 		all.Tunnels = append(all.Tunnels, answers[i].Tunnels...)
-		if errors.Is(errs[i], syscall.ECONNREFUSED) || errors.Is(errs[i], fs.ErrNotExist) {
+		if isUnheard(errs[i]) || errs[i] != nil && isGone(path) {
 			errs[i] = nil
 		}
 	}
 	return all, errors.Join(errs...)
+}
+
+// isUnheard reports whether err means that nobody listens.
+func isUnheard(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
+}
+
+// isGone reports whether nobody listens on the socket at path. Package http has many
+// errors for a process that ends while it is asked, some of which have no name.
+func isGone(path string) bool {
+	conn, err := net.DialTimeout("unix", path, answerTime)
+	if err != nil {
+		return isUnheard(err)
+	}
+	conn.Close()
+	return false
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -192,6 +193,49 @@ func TestCollect(t *testing.T) {
 	}
 	if none, err := Collect(context.Background(), nil); err != nil || none.Tunnels == nil || len(none.Tunnels) != 0 {
 		t.Errorf("Collect of nothing: %v, %v; want an empty list", none.Tunnels, err)
+	}
+}
+
+// TestEndsWhileAsked has processes that end a conversation before they have answered, in
+// all the ways there are. With the socket closed too there is no tunnel; with it open one
+// behaves badly, which is said in plain words.
+func TestEndsWhileAsked(t *testing.T) {
+	for name, hangUp := range map[string]func(net.Conn){
+		"at once":           func(net.Conn) {},
+		"after the request": func(c net.Conn) { c.Read(make([]byte, 4096)) },
+		"amid the answer": func(c net.Conn) {
+			c.Read(make([]byte, 4096))
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{")
+		},
+	} {
+		for _, ends := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, ends %v", name, ends), func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "s.sock")
+				l, err := net.Listen("unix", path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.Close()
+				done := make(chan struct{})
+				go func() {
+					defer close(done)
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					hangUp(c)
+					if ends {
+						l.Close()
+					}
+					c.Close()
+				}()
+				_, err = Collect(t.Context(), []string{path})
+				<-done
+				if ends != (err == nil) || err != nil && strings.Contains(err.Error(), "http://") {
+					t.Errorf("Collect: %v", err)
+				}
+			})
+		}
 	}
 }
 
