@@ -334,6 +334,7 @@ func (b *brokerage) tasks() []Task {
 		newTask("records", b.leases.keep),
 		newTask("proofs", b.leases.prove),
 		newTask("new ways", b.leases.rebind),
+		newTask("repairs of the database", b.leases.mend),
 	)
 	tasks = append(tasks, b.webTask()...)
 	for i := range b.listen {

@@ -31,6 +31,7 @@ type leases struct {
 	unproven  unproven                                                       // what was given to nobody
 	wanderers wanderers                                                      // who seem to be elsewhere
 	debts     debts                                                          // what the store does not know yet
+	writes    writes                                                         // whether the store takes changes
 	asks      func(ctx context.Context, l *liveLease, in time.Duration) bool // answers
 	asker     *keepalive.Asker                                               // of all proofs; set once there is a device
 
@@ -91,7 +92,7 @@ func (t *leases) Accept(ctx context.Context, g *broker.Grant) error {
 		Outer: outer, Local: local, Merged: merged, Expires: time.Now().Add(t.b.cfg.AnonymousLease),
 	})
 	if err != nil {
-		return err
+		return t.unwritten(err)
 	}
 	t.put(l)
 	t.askAgain(id)

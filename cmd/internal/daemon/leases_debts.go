@@ -32,6 +32,7 @@ func (d *debts) pay(ctx context.Context, b *brokerage, x debt) {
 	if err == nil || errors.Is(err, store.ErrConflict) || errors.Is(err, store.ErrNotFound) {
 		return
 	}
+	_ = b.leases.unwritten(err)
 	b.env.Logger.Warn("the end of a tunnel is not on record yet", "lease", x.id, "error", err)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -44,7 +44,7 @@ func (t *leases) Offer(ctx context.Context, ask broker.Ask) (*broker.Grant, erro
 	}
 	l, err := t.b.store.Reserve(ctx, want)
 	if err != nil {
-		return nil, reserveError(err, bits)
+		return nil, reserveError(t.unwritten(err), bits)
 	}
 	if ask.User == nil {
 		if old, over := t.unproven.add(promise{id: l.ID, epoch: l.Epoch, source: ask.From.Addr()}); over {

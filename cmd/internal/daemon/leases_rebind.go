@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -28,8 +29,10 @@ import (
 //
 // Any client's kernel gives these replies. A packet with a forged outer source moves
 // nothing, as the reply does not come from there; and whoever answers at an address of
-// his own moves nothing as long as the client is where it was. All this is by the socket of the
-// tunnel: a client that sends to another one has a session there first.
+// his own moves nothing as long as the client is where it was. Where another tunnel ends its client
+// is asked as well: a client that has a new tunnel may use the old one's address for a while, from
+// where the new one ends. All this is by the socket of the tunnel: a client that sends to another one
+// has a session there first.
 const (
 	challengeLife   = 3 * time.Second // of a nonce
 	challengeAgain  = time.Second     // after that a packet is answered by another request
@@ -218,30 +221,53 @@ func (r *rebinding) answered(s engine.Stranger) *challenge {
 	return c
 }
 
-// prove asks the end of before too, and moves the tunnel when it is silent.
+// prove asks the end of before too, and the tunnel that the other end has already if it has one, and
+// moves the tunnel when both are silent.
 func (r *rebinding) prove(ctx context.Context, c *challenge) {
 	r.forget(c)
 	if r.checking[c.lease] || len(r.checking) >= challengeChecks {
 		return
 	}
 	r.checking[c.lease] = true
+	ask := []*liveLease{c.lease}
+	r.mu.Lock()
+	if there := r.byOuter[c.at]; there != nil {
+		ask = append(ask, there)
+	}
+	r.mu.Unlock()
 	r.checks.Go(func() {
-		if !r.stillThere(ctx, c.lease) && ctx.Err() == nil {
+		switch who := r.stillThere(ctx, ask); {
+		case who != nil:
+			r.b.env.Logger.Debug("a client answers elsewhere, and its tunnel stays", "lease", c.lease.ID, "elsewhere", c.at, "answers", who.ID)
+		case ctx.Err() == nil:
 			r.move(ctx, c.lease, c.at.AddrPort, c.begun)
 		}
 		r.checked <- c.lease
 	})
 }
 
-// stillThere reports whether a client answers where its tunnel ends.
-func (t *leases) stillThere(ctx context.Context, l *liveLease) bool {
+// stillThere is a tunnel whose client answers where it ends, nil for none. They are asked at the same
+// time, so that it takes no longer for two.
+func (t *leases) stillThere(ctx context.Context, tunnels []*liveLease) *liveLease {
 	for _, wait := range formerWaits {
-		if t.asks(ctx, l, wait) {
-			t.b.env.Logger.Debug("a client answers at two places, and its tunnel stays", "lease", l.ID, "outer", outerText(l.Outer))
-			return true
+		answer := make(chan *liveLease)
+		for _, l := range tunnels {
+			go func() {
+				if !t.asks(ctx, l, wait) {
+					l = nil
+				}
+				answer <- l
+			}()
+		}
+		var who *liveLease
+		for range tunnels {
+			who = cmp.Or(<-answer, who)
+		}
+		if who != nil {
+			return who
 		}
 	}
-	return false
+	return nil
 }
 
 // move makes a tunnel end where its client has shown to be, since some time, unless another

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"testing"
@@ -184,6 +185,11 @@ func TestRebind(t *testing.T) {
 			r.hear(o, l, other, p)
 			r.hear(o, l, other, replyTo(r.sent[at(other)]))
 		}, before},
+		{"another tunnel ends there, and is silent", func(o office, r *road, l *liveLease, p []byte) {
+			o.byUDP(nil, other)
+			r.hear(o, l, other, p)
+			r.hear(o, l, other, replyTo(r.sent[at(other)]))
+		}, other},
 		{"its tunnel has ended meanwhile", func(o office, r *road, l *liveLease, p []byte) {
 			r.hear(o, l, after, p)
 			o.end(o.t.Context(), l, "test")
@@ -207,6 +213,32 @@ func TestRebind(t *testing.T) {
 				t.Errorf("the store has %+v, %v", s, err)
 			}
 		})
+	}
+}
+
+// TestRebindNewTunnel: a client that has a new tunnel, and still sends by the old one's address from where
+// the new one ends, keeps the new one as long as that answers, however long ago it came up.
+func TestRebindNewTunnel(t *testing.T) {
+	const before, after = "192.0.2.1:4711", "192.0.2.3:4712"
+	o := newOffice(t)
+	old := o.byUDP(nil, before)
+	fresh := o.byUDP(nil, after)
+	o.asks = func(_ context.Context, l *liveLease, _ time.Duration) bool { return l == fresh }
+	r, p := newRoad(o), echoRequest(old.Client6, old.Server6, nonce{})
+	hear := func() {
+		r.hear(o, old, after, p)
+		r.hear(o, old, after, replyTo(r.sent[at(after)]))
+		<-r.checked
+		clear(r.checking)
+	}
+	hear()
+	if fresh.gone || old.gone || len(o.all()) != 2 {
+		t.Fatalf("the new one is gone: %t, the old one: %t; carried are %+v", fresh.gone, old.gone, o.all())
+	}
+	o.asks = nobodyAnswers // the client of the new one is gone, and its end another's
+	hear()
+	if peers := o.all(); !fresh.gone || len(peers) != 1 || peers[0].inner != old.Client6 || peers[0].port != 4712 {
+		t.Errorf("carried are %+v, want %v alone, at %s", peers, old.Client6, after)
 	}
 }
 

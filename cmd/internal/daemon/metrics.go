@@ -170,6 +170,7 @@ func (b *brokerage) openMetrics(context.Context) error {
 func (b *brokerage) collect(ctx context.Context, p *metrics.Page) {
 	p.Broker(metrics.Broker{
 		Stats: b.server.Stats(), Leases: b.countLeases(ctx), Usage: b.store.Usage(), Draining: b.server.Draining(),
+		Unwritable: b.leases.writes.failed() != nil,
 	})
 }
 
@@ -194,6 +195,9 @@ func (b *brokerage) serves(ctx context.Context) error {
 	defer cancel()
 	if _, err := b.store.Lease(ctx, "-"); !errors.Is(err, store.ErrNotFound) {
 		return errors.New("the database does not answer")
+	}
+	if b.leases.writes.failed() != nil {
+		return errors.New("the database takes no changes (the log says why)")
 	}
 	return nil
 }

@@ -91,6 +91,7 @@ func (t *leases) touch(ctx context.Context) {
 	}
 	if err != nil {
 		if ctx.Err() == nil {
+			_ = t.unwritten(err)
 			t.b.env.Logger.Warn("who was heard is not on record yet", "error", err)
 		}
 		return // so that the next time it is all of them again

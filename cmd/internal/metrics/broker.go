@@ -17,11 +17,14 @@ type Broker struct {
 	Leases   map[store.State]int // nil when the database does not answer
 	Usage    store.Usage
 	Draining bool
+
+	Unwritable bool // the database answers, and takes no changes
 }
 
 // Broker adds a broker. Users have no samples of their own.
 func (p *Page) Broker(b Broker) {
-	p.Gauge("sixin4_broker_db_up", "Whether the database answers: 1 or 0.", truth(b.Leases != nil))
+	p.Gauge("sixin4_broker_db_up", "Whether the database answers and takes changes: 1 or 0.",
+		truth(b.Leases != nil && !b.Unwritable))
 	p.Gauge("sixin4_broker_draining", "Whether no new tunnels are given: 1 or 0.", truth(b.Draining))
 	if b.Leases != nil {
 		for _, state := range []store.State{store.Offered, store.Up, store.Down, store.Quarantined} {
