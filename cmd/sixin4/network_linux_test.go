@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -60,15 +62,50 @@ func TestLinkGoesAndComes(t *testing.T) {
 	p.stop()
 }
 
-// TestLinkIsAwayAtTheStart needs --local, and takes the usual MTU.
+// TestLinkIsAwayAtTheStart needs --local. The tunnel is not said to be up, on standard output
+// or to programs, before there is a way to the peer, by which it then goes.
 func TestLinkIsAwayAtTheStart(t *testing.T) {
 	topo := pair(t)
-	p := start(t, topo.A, "main", "up", "--remote", "198.51.100.1", "--local", "192.0.2.1", "--name", "six0", "--socket", socketIn(t, "s"))
-	if got, want := p.ready(), "ready: six0 192.0.2.1 -> 198.51.100.1 mtu 1480"; got != want {
+	must(t, topo.A.SetMTU(topo.LinkA, 1400))
+	file, socket := filepath.Join(t.TempDir(), "told"), socketIn(t, "s")
+	p := start(t, topo.A, "main", "up", "--remote", "198.51.100.1", "--local", "192.0.2.1", "--name", "six0", "--socket", socket,
+		"--on-up", `sh -c 'echo up >>"`+file+`"'`, "--on-down", `sh -c 'echo down >>"`+file+`"'`)
+	p.await(p.stderr, "network is unreachable")
+	p.await(p.stderr, "the ready line comes when there is one")
+	if s := ask(t, socket); s.State != "down" {
+		t.Errorf("status: %s; want down", s.State)
+	}
+	told := func(want string) {
+		t.Helper()
+		nstest.Eventually(t, patience, "the programs have written "+want, func() bool {
+			text, err := os.ReadFile(file)
+			return err == nil && string(text) == want
+		})
+	}
+	told("down\n")
+	if got := p.stdout.text(); got != "" {
+		t.Errorf("ready without a way to the peer: %q", got)
+	}
+	must(t, topo.A.AddRoute("198.51.100.1/32", "192.0.2.2"))
+	if got, want := p.ready(), "ready: six0 192.0.2.1 -> 198.51.100.1 mtu 1380"; got != want {
 		t.Errorf("ready line %q, want %q", got, want)
 	}
-	p.await(p.stderr, "network is unreachable")
+	told("down\nup\n")
 	p.stop()
+	told("down\nup\ndown\n")
+}
+
+// TestEndsWithoutAWay: who waits for a way to the peer ends when told to.
+func TestEndsWithoutAWay(t *testing.T) {
+	topo := pair(t)
+	before := dump(t, topo.A)
+	p := start(t, topo.A, "main", "up", "--remote", "198.51.100.1", "--local", "192.0.2.1", "--name", "six0", "--socket", socketIn(t, "s"))
+	p.await(p.stderr, "the ready line comes when there is one")
+	p.stop()
+	if got := p.stdout.text(); got != "" {
+		t.Errorf("standard output %q, want nothing", got)
+	}
+	sameAs(t, topo.A, before)
 }
 
 // TestInterfaceGoesAndComes takes the tunnel's own interface down, with which the

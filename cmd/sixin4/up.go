@@ -23,6 +23,8 @@ When packets can flow there is one line on standard output:
 
   ready: sixin4-0 192.0.2.1 -> 198.51.100.1 mtu 1480
 
+While no route leads to a peer, which the log says, it waits for one.
+
 When the local address or the interface that packets leave by changes, the tunnel
 moves by itself, unless --local names an address: then it waits until that is back.
 

@@ -92,8 +92,7 @@ func (t *static) checkPrograms() error {
 func (t *static) programsTask(stop func()) Task {
 	return newTask("programs", func(ctx context.Context, ready func()) error {
 		defer stop()
-		t.judge()
-		ready()
+		ready() // the watch judges when it has looked
 		t.far.changes.follow(ctx)
 		return nil
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"syscall"
@@ -29,7 +30,7 @@ func wireError(set settings, err error) error {
 // tunError is for errors of the TUN device.
 func tunError(set settings, err error) error {
 	if isNameTaken(err) && set.Name != "" {
-		return set.invalid(config.Name, nameTaken)
+		return set.nameTaken()
 	}
 	return hostError(err)
 }
@@ -64,6 +65,14 @@ func socketError(err error) error {
 		return exit.With(exit.Permission, err)
 	}
 	return err
+}
+
+// stateError is for errors of the state file, which is beside the control socket.
+func stateError(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.EROFS) {
+		err = fmt.Errorf("%w (--socket PATH puts it elsewhere, with the control socket)", err)
+	}
+	return socketError(err)
 }
 
 // hostError gives an error of the operating system its exit status.

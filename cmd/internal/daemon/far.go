@@ -146,8 +146,12 @@ func (t *static) farChanged(c keepalive.Change) {
 	t.judge()
 }
 
-// judge tells those concerned when the tunnel comes up or goes down.
+// judge tells those concerned when the tunnel comes up or goes down. Whether it can be up
+// is not known before the watch has looked.
 func (t *tunnel) judge() {
+	if !t.looked.Load() {
+		return
+	}
 	t.far.mu.Lock()
 	changes := t.far.changes
 	t.far.mu.Unlock()

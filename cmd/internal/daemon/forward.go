@@ -30,18 +30,19 @@ type router struct {
 }
 
 // openState takes over what an earlier run with this name has left on record.
-func (b *brokerage) openState(context.Context) error {
-	dir, err := filepath.Abs(filepath.Dir(b.socket))
+func (b *brokerage) openState(ctx context.Context) error {
+	path, err := stateFile(b.socket, b.name)
 	if err != nil {
 		return err
 	}
-	file, err := state.Open(filepath.Join(dir, b.name+".state"))
+	file, err := state.Open(path)
 	if err != nil {
-		return socketError(err)
+		return stateError(err)
 	}
 	b.undo.Push(file.Close)
 	b.router = router{sysctls, file}
-	return nil
+	others := slices.DeleteFunc(file.Inherited(), isSysctl) // of a client that had this name
+	return b.leftovers(ctx, file, others)
 }
 
 // forward looks whether this host forwards IPv6, and turns that on if it may. What an
@@ -49,7 +50,7 @@ func (b *brokerage) openState(context.Context) error {
 // run if it is to be on meanwhile.
 func (b *brokerage) forward(context.Context) error {
 	log := b.env.Logger
-	left := slices.DeleteFunc(b.router.file.Inherited(), func(e state.Entry) bool { return e.Record.Sysctl == nil }) // else a client's of that name
+	left := slices.DeleteFunc(b.router.file.Inherited(), func(e state.Entry) bool { return !isSysctl(e) })
 	if !b.cfg.ConfigureHost && len(left) > 0 {
 		log.Warn("an earlier run was killed; undoing what it left", "name", b.name)
 		if err := b.router.back(left); err != nil {
@@ -76,6 +77,8 @@ func (b *brokerage) forward(context.Context) error {
 	}
 	return nil
 }
+
+func isSysctl(e state.Entry) bool { return e.Record.Sysctl != nil }
 
 // turnOn sets what is to be set, on record before it is. Records of an earlier run are
 // about a value that somebody has changed since, so they are forgotten.

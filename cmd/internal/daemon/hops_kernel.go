@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"sixin4/cmd/internal/config"
@@ -39,6 +40,7 @@ type shortcut struct {
 	open     func() (carrier, error)
 	flow     func(hops map[[4]byte]wire.Hop) (f *kernelpath.Flow, reason string)
 	watchers func(c carrier, link int) (seen []string, err error)
+	gone     func() bool // the tunnel's interface, as at the end; nil: never
 	log      *slog.Logger
 
 	mu     sync.Mutex
@@ -72,8 +74,14 @@ func (t *tunnel) newShortcut() *shortcut {
 		},
 		flow:     t.flow,
 		watchers: t.watchers,
+		gone:     t.hasNoInterface,
 		log:      t.env.Logger,
 	}
+}
+
+func (t *tunnel) hasNoInterface() bool {
+	_, _, err := t.iface.State()
+	return errors.Is(err, syscall.ENODEV)
 }
 
 // demandShortcut is for those who asked for nothing else.
@@ -215,6 +223,9 @@ func (s *shortcut) look(age uint64, hops map[[4]byte]wire.Hop, unfit string) {
 	if s.path != nil && (f != nil || s.given != nil) {
 		if err := s.path.Set(f); err != nil {
 			f, reason = nil, err.Error()
+			if s.gone != nil && s.gone() {
+				reason = noDevice
+			}
 		}
 	}
 	s.note(f, reason)
@@ -267,6 +278,7 @@ func inEarnest(f *kernelpath.Flow) bool { return f != nil && !f.Trial }
 const (
 	noSocket = "the tunnel has no socket now"
 	noClient = "no client takes merged packets"
+	noDevice = "the interface is gone" // at the end, or the engine says so
 )
 
 // note remembers what is given now, and logs when the kernel begins or ends to carry.
@@ -284,7 +296,7 @@ func (s *shortcut) note(f *kernelpath.Flow, reason string) {
 		s.log.Info("packets are carried by the kernel")
 	case !now && was:
 		s.log.Info("packets are not carried by the kernel any more", "reason", reason)
-	case f == nil && reason != s.reason && s.always && reason != noSocket && reason != noClient:
+	case f == nil && reason != s.reason && s.always && !slices.Contains([]string{noSocket, noClient, noDevice}, reason):
 		s.log.Warn("packets are not carried by the kernel", "reason", reason)
 	case f == nil && reason != s.reason:
 		s.log.Debug("packets are not carried by the kernel", "reason", reason)

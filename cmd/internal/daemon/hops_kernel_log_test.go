@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"strings"
+	"syscall"
 	"testing"
 
 	"sixin4/encap/kernelpath"
@@ -30,11 +31,26 @@ func TestShortcutLost(t *testing.T) {
 
 // TestShortcutWaits: --wire bpf warns of what hinders it, not of a tunnel that is yet to come.
 func TestShortcutWaits(t *testing.T) {
-	for reason, want := range map[string]bool{noSocket: false, noClient: false, noEthernet: true} {
+	for reason, want := range map[string]bool{noSocket: false, noClient: false, noDevice: false, noEthernet: true} {
 		var log bytes.Buffer
 		s := &shortcut{always: true, log: slog.New(slog.NewTextHandler(&log, nil))}
 		if s.note(nil, reason); strings.Contains(log.String(), "level=WARN") != want {
 			t.Errorf("%s: log %q", reason, &log)
+		}
+	}
+}
+
+// TestShortcutAtTheEnd: what the kernel refuses because the interface has gone already is
+// nothing to warn of, and what it refuses for another link that has gone is.
+func TestShortcutAtTheEnd(t *testing.T) {
+	for _, gone := range []bool{true, false} {
+		var log bytes.Buffer
+		_, path, s := shortened(&fakeConn{})
+		path.becomes(syscall.ENODEV)
+		s.always, s.gone, s.log = true, func() bool { return gone }, slog.New(slog.NewTextHandler(&log, nil))
+		s.look(s.epoch(), nil, "")
+		if warned := strings.Contains(log.String(), "level=WARN"); warned == gone {
+			t.Errorf("gone %v: log %q", gone, &log)
 		}
 	}
 }

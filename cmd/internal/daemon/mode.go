@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"time"
 
 	"sixin4/cmd/internal/config"
 	"sixin4/encap/keepalive"
@@ -114,13 +113,6 @@ func (c *chooser) lost(err error) {
 // errEaten: nothing comes through a new tunnel of protocol 41.
 var errEaten = errors.New("something on the way drops protocol 41, it seems")
 
-const (
-	// firstAnswer is how long each of the first requests of a new tunnel may take,
-	firstAnswer = 700 * time.Millisecond
-	// firstTries is how many there are.
-	firstTries = 3
-)
-
 // inDoubt reports whether protocol 41 has to show that it gets through.
 func (c *chooser) inDoubt(l *client.Lease) bool {
 	c.mu.Lock()
@@ -130,21 +122,35 @@ func (c *chooser) inDoubt(l *client.Lease) bool {
 
 // tryFirst returns errEaten when nothing comes back through a new tunnel.
 func (t *negotiated) tryFirst(ctx context.Context, l *client.Lease) error {
-	p, err := keepalive.New(keepalive.Config{
-		Interface: t.name, Source: l.Tunnel.Client6, To: l.Tunnel.KeepaliveTo,
-		Interval: firstAnswer, Timeout: firstAnswer, Losses: firstTries, Once: true,
-		Logger: t.env.Logger,
-	})
-	if err != nil {
-		return err
-	}
-	if err := p.Run(ctx); errors.Is(err, keepalive.ErrDead) {
-		return errors.Join(errEaten, err)
-	} else if err != nil || ctx.Err() != nil {
+	ask := func(ctx context.Context) error { return t.askFirst(ctx, l, trialTime) }
+	if err := t.onTrial(ctx, ask); err != nil || ctx.Err() != nil {
 		return err
 	}
 	t.kinds.mu.Lock()
 	defer t.kinds.mu.Unlock()
 	t.kinds.works = true
 	return nil
+}
+
+// onTrial returns errEaten when ask has no answer. That says nothing about the way when this
+// host could not reach the broker meanwhile: then it asks again as soon as it can. Even if that
+// has no answer, the way is not blamed, as the broker may have given the tunnel up by then: the
+// next session has a trial of its own.
+func (t *negotiated) onTrial(ctx context.Context, ask func(context.Context) error) error {
+	for first := true; ; first = false {
+		turns := t.turns.Load()
+		err := ask(ctx)
+		switch {
+		case !errors.Is(err, keepalive.ErrDead):
+			return err
+		case t.passable() && t.turns.Load() == turns && first:
+			return errors.Join(errEaten, err)
+		case t.passable() && t.turns.Load() == turns:
+			return err
+		}
+		t.env.Logger.Info("whether protocol 41 passes is not known yet: this host could not reach the broker meanwhile", "name", t.name)
+		if !t.untilPassable(ctx, func() {}) {
+			return nil
+		}
+	}
 }

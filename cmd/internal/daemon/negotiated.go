@@ -28,7 +28,8 @@ import (
 //	openMetrics    the address for Prometheus, if there is to be one
 //	serve          the tasks, the client among them
 //	  Up           become what the lease says; setup script or unreachable route
-//	  Watch        keepalive, until the far end does not answer any more
+//	  Watch        the far end is asked until it answers: packets can flow; then keepalive, until
+//	               it does not answer any more
 
 // Connect gets a tunnel from a broker (RFC 5572) and runs it until ctx ends, and
 // returns nil then. Everything that it changed is undone when it returns. Errors
@@ -194,15 +195,11 @@ func (t *negotiated) checkPrefix(l *client.Lease) {
 	}
 }
 
-// observe hears from the client what happens. When it says that a tunnel is up, its
-// status says so too, which those who wait for our ready line may ask for.
+// observe hears from the client what happens.
 func (t *negotiated) observe(e client.Event) {
 	t.told.event(e)
 	t.kinds.event(e)
 	t.env.tell().Event(e)
-	if _, up := e.(client.Up); up {
-		t.first()
-	}
 }
 
 // pretend is become for a tunnel whose end is another host: there is nothing here
@@ -212,24 +209,18 @@ func (t *negotiated) pretend(next shape) error {
 	return nil
 }
 
-// brokerAsks is how long the far end is left in peace at first: a broker as ours asks on its
-// part whether we are there, and takes nothing of us before it has the answer.
-const brokerAsks = 250 * time.Millisecond
-
 // Watch returns an error when the far end does not answer any more, if the broker
-// ordered that it be asked.
+// ordered that it be asked. Before that it says when packets can flow.
 func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
+	if err := t.welcome(ctx, l); err != nil || ctx.Err() != nil {
+		return err
+	}
 	if l.Tunnel.Type == tsp.V6UDPV4 && !t.cfg.Proxy {
 		return t.watchUDP(ctx, l)
 	}
 	if l.Tunnel.Keepalive == 0 {
 		<-ctx.Done()
 		return nil
-	}
-	if t.kinds.inDoubt(l) {
-		if err := t.tryFirst(ctx, l); err != nil || ctx.Err() != nil {
-			return err
-		}
 	}
 	p, err := keepalive.New(keepalive.Config{
 		Interface: t.name,
@@ -243,9 +234,6 @@ func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
 		return err
 	}
 	t.told.asks(p)
-	if !waited(ctx, brokerAsks) {
-		return nil
-	}
 	return p.Run(ctx)
 }
 

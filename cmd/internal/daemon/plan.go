@@ -183,12 +183,19 @@ func chooseName(set settings, env Env, avoid ...string) (name, socket string, er
 func checkFree(set settings, env Env) error {
 	exists, err := env.host().Exists(set.Name)
 	if err == nil && exists {
-		return set.invalid(config.Name, nameTaken)
+		return set.nameTaken()
 	}
 	return err
 }
 
-const nameTaken = "an interface of this name exists; choose another, or none for the first free of sixin4-0, sixin4-1, ..."
+// nameTaken blames the name. A broker has one of its own where none is given.
+func (s settings) nameTaken() error {
+	reason := "an interface of this name exists; choose another"
+	if !s.hub {
+		reason += ", or none for the first free of sixin4-0, sixin4-1, ..."
+	}
+	return s.invalid(config.Name, reason)
+}
 
 // lookForSit warns of the kernel's own tunnel driver. Where it is loaded, the
 // kernel hands every protocol-41 packet to it as well as to our raw socket, and
@@ -221,7 +228,8 @@ func linkLocal(local netip.Addr) netip.Prefix {
 
 // changes lists what Up does, in its order.
 func (p *Plan) changes(cfg config.Config) []string {
-	list := []string{fmt.Sprintf("open a raw socket for protocol 41 on %s%s", p.Local, sending[cfg.Wire])}
+	list := p.leftovers()
+	list = append(list, fmt.Sprintf("open a raw socket for protocol 41 on %s%s", p.Local, sending[cfg.Wire]))
 	list = append(list, interfaceChanges(cfg.Common, p.Name, p.MTU, p.Addresses, p.Routes)...)
 	list = append(list, socketChanges(cfg.Common, p.Socket)...)
 	list = append(list, farEndChanges(cfg)...)
@@ -229,6 +237,17 @@ func (p *Plan) changes(cfg config.Config) []string {
 		list = append(list, fmt.Sprintf("carry what goes to %s to the peer %s", strings.Join(texts(peer.Prefixes), ", "), peer))
 	}
 	return list
+}
+
+// leftovers lists what is undone first of a killed run of another kind with this name.
+func (p *Plan) leftovers() []string {
+	if !hasStateFile(p.Socket, p.Name) {
+		return nil
+	}
+	r := Rehearsal{Name: p.Name, Socket: p.Socket}
+	r.leftovers(true)
+	p.Warnings = append(p.Warnings, r.Warnings...)
+	return r.Changes
 }
 
 // sending says what --wire makes of how packets leave.

@@ -109,7 +109,6 @@ func newProxied(cfg config.ProxySettings, env Env) (p *proxied, err error) {
 	}
 	c := clientConfig(cfg.Connect, env, proxyNetwork{}, p)
 	c.Request.Type = tsp.V6UDPV4
-	c.Observe = p.observe
 	if p.client, err = client.New(c); err != nil {
 		return p, err
 	}
@@ -189,13 +188,6 @@ func (p *proxied) runEngine(ctx context.Context, ready func()) error {
 		err = errors.New("ended by itself")
 	}
 	return err
-}
-
-func (p *proxied) observe(e client.Event) {
-	p.env.tell().Event(e)
-	if _, up := e.(client.Up); up {
-		p.first()
-	}
 }
 
 // Up makes the tunnel of a lease carry packets. Addresses that stay keep their

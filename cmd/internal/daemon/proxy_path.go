@@ -16,6 +16,7 @@ import (
 // keeps the mappings of NAT alive. It returns an error when several in a row are not
 // answered, if the broker ordered that it be asked.
 func (p *proxied) Watch(ctx context.Context, l *client.Lease) error {
+	p.welcome(ctx, l)
 	path, link := udpPath{held: encap.WireMTU(p.way.Load()), log: p.env.Logger}, p.link.Load()
 	return keepUDP(ctx, l, keeper{
 		ask: func(ctx context.Context, timeout time.Duration) bool {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"sixin4/cmd/internal/config"
@@ -74,14 +73,14 @@ func socketChanges(c config.Common, socket string) []string {
 	return list
 }
 
-// leftovers is what a start with this name would undo first.
-func (r *Rehearsal) leftovers() {
-	dir, err := filepath.Abs(filepath.Dir(r.Socket))
+// leftovers is what a start with this name would undo first, sysctls only if so asked.
+func (r *Rehearsal) leftovers(sysctls bool) {
+	path, err := stateFile(r.Socket, r.Name)
 	if err != nil {
 		r.Warnings = append(r.Warnings, err.Error())
 		return
 	}
-	records, err := state.Leftover(filepath.Join(dir, r.Name+".state"))
+	records, err := state.Leftover(path)
 	if err != nil {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("what an earlier run left is not known: %v", err))
 	}
@@ -91,7 +90,7 @@ func (r *Rehearsal) leftovers() {
 			r.add("undo what an earlier run left: run %s%s", record.Script.Path, record.Script.Command)
 		case record.Route != nil:
 			r.add("undo what an earlier run left: delete the unreachable route %s", record.Route.Prefix)
-		case record.Sysctl != nil:
+		case record.Sysctl != nil && sysctls:
 			r.add("undo what an earlier run left: set %s to %d", name(record.Sysctl.Path), record.Sysctl.Was)
 		}
 	}
@@ -105,7 +104,7 @@ func RehearseConnect(cfg config.Connect, env Env) (r Rehearsal, err error) {
 		return Rehearsal{}, err
 	}
 	if !cfg.Once {
-		r.leftovers()
+		r.leftovers(true)
 	}
 	r.askBroker(cfg)
 	if !cfg.Once {
@@ -223,9 +222,7 @@ func (b *brokerage) rehearseForward(r *Rehearsal) error {
 	if err != nil {
 		return hostError(err)
 	}
-	if !b.cfg.ConfigureHost || on == 0 {
-		r.leftovers()
-	}
+	r.leftovers(!b.cfg.ConfigureHost || on == 0)
 	switch {
 	case on == 0 && b.cfg.ConfigureHost:
 		r.add("set %s to 1, and back to 0 at the end", name(forwarding))

@@ -30,7 +30,6 @@ type keeper struct {
 func (k *keeper) run(ctx context.Context) error {
 	timeout := min(max(k.rhythm.most, time.Second), keepalive.DefaultTimeout)
 	idle := false // since the last answer
-	k.ask(ctx, min(timeout, welcome))
 	for lost := 0; lost < keepalive.DefaultLosses; lost++ {
 		for k.ask(ctx, timeout) {
 			if idle {
@@ -49,10 +48,6 @@ func (k *keeper) run(ctx context.Context) error {
 	}
 	return fmt.Errorf("%w: %d echo requests in a row were lost", keepalive.ErrDead, keepalive.DefaultLosses)
 }
-
-// welcome is how long the first request of a new tunnel may take, which does not count if it
-// is lost: until a broker has seen that the client is there it takes nothing else from it.
-const welcome = 300 * time.Millisecond
 
 func (k *keeper) learn(lost int) {
 	if lost > 0 {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/netip"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"sixin4/cmd/internal/hook"
@@ -37,9 +36,9 @@ func (s *setup) begin(ctx context.Context) error {
 		err := s.open()
 		if !errors.Is(err, state.ErrInUse) || s.t.set.Name != "" {
 			if err != nil {
-				return socketError(err)
+				return s.openError(err)
 			}
-			return s.leftovers(ctx)
+			return s.t.leftovers(ctx, s.file, s.file.Inherited())
 		}
 		s.t.taken = append(s.t.taken, s.t.name)
 		if s.t.name, s.t.socket, err = chooseName(s.t.set, s.t.env, s.t.taken...); err != nil {
@@ -48,50 +47,24 @@ func (s *setup) begin(ctx context.Context) error {
 	}
 }
 
+// openError gives advice that tspc has no flag for.
+func (s *setup) openError(err error) error {
+	if s.t.env.Classic {
+		return socketError(err)
+	}
+	return stateError(err)
+}
+
 func (s *setup) open() (err error) {
-	if s.t.stateDir, err = filepath.Abs(filepath.Dir(s.t.socket)); err != nil {
+	path, err := stateFile(s.t.socket, s.t.name)
+	if err != nil {
 		return err
 	}
-	if s.file, err = state.Open(filepath.Join(s.t.stateDir, s.t.name+".state")); err == nil {
+	s.t.stateDir = filepath.Dir(path)
+	if s.file, err = state.Open(path); err == nil {
 		s.t.undo.Push(s.file.Close)
 	}
 	return err
-}
-
-// leftovers undoes each record once: what fails now has failed before, or would fail
-// for ever.
-func (s *setup) leftovers(ctx context.Context) error {
-	left := s.file.Inherited()
-	if len(left) > 0 {
-		s.t.env.Logger.Warn("an earlier run was killed; undoing what it left", "name", s.t.name, "directory", s.t.stateDir)
-	}
-	for _, e := range slices.Backward(left) {
-		err := s.t.undoRecord(ctx, e.Record)
-		if ctx.Err() != nil {
-			return nil // it stays on record
-		}
-		if err != nil {
-			s.t.env.Logger.Warn("not undone", "error", err)
-		}
-		if err := s.file.Remove(e.Token); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (t *negotiated) undoRecord(ctx context.Context, r state.Record) error {
-	switch {
-	case r.Script != nil:
-		ctx, cancel := context.WithTimeout(ctx, teardownTime)
-		defer cancel()
-		return t.heard(r.Script.Hook()).Run(ctx, r.Script.Variables)
-	case r.Route != nil:
-		return ifcfg.DeleteUnreachable(r.Route.Prefix)
-	case r.Sysctl != nil: // a broker's that had this name
-		return router{root: sysctls}.restore(*r.Sysctl)
-	}
-	return nil
 }
 
 // make calls become and sets up for of. What is set up already for the same
@@ -200,7 +173,7 @@ func (t *negotiated) script(path, cmd string) hook.Script {
 }
 
 // heard gives s somebody who hears what it prints; otherwise the log does.
-func (t *negotiated) heard(s hook.Script) hook.Script {
+func (t *tunnel) heard(s hook.Script) hook.Script {
 	s.Logger = t.env.Logger
 	if t.env.Teller != nil {
 		s.Output = t.env.Teller.Line

@@ -6,6 +6,7 @@
 // stack, so that the end, an error half way and a signal are the same thing:
 //
 //	NewPlan        routes, MTU, names: what can be known without a change
+//	begin          what a killed run of another kind with this name has left is undone
 //	openDevice     the device, its interface made ready
 //	become         wire, MTU, up, addresses, routes, peers: the shape that is planned
 //	openControl    the status socket
@@ -65,7 +66,8 @@ func Up(ctx context.Context, cfg config.Config, env Env) (err error) {
 	for _, warning := range plan.Warnings {
 		t.env.Logger.Warn(warning)
 	}
-	for _, step := range []func() error{t.checkPrograms, t.openDevice, t.become, t.openControl, t.openMetrics} {
+	begin := func() error { return t.begin(ctx) }
+	for _, step := range []func() error{t.checkPrograms, begin, t.openDevice, t.become, t.openControl, t.openMetrics} {
 		if err := step(); err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -76,7 +78,7 @@ func Up(ctx context.Context, cfg config.Config, env Env) (err error) {
 // tasks are those of every tunnel, and who asks the far end. When programs are to hear
 // that the tunnel goes down, packets flow until they have.
 func (t *static) tasks(ctx context.Context) []Task {
-	tasks := t.tunnel.tasks()
+	tasks := append(t.tunnel.tasks(), newTask("way", t.awaitWay))
 	if t.cfg.Keepalive.To.IsValid() {
 		tasks = append(tasks, t.keepaliveTask())
 	}
@@ -137,8 +139,9 @@ func (t *static) status() control.Tunnel {
 }
 
 func (t *static) printReady() error {
-	line := t.plan.readyLine(t.cfg.Hub)
-	t.env.Logger.Info("tunnel is up", "name", t.plan.Name, "local", t.plan.Local, "mtu", int(t.plan.MTU))
-	_, err := fmt.Fprintln(t.env.Out, line)
+	plan, now := t.plan, t.now.Load()
+	plan.Local, plan.MTU = now.local, now.mtu // there may have been no way to the peer to plan by
+	t.env.Logger.Info("tunnel is up", "name", plan.Name, "local", plan.Local, "mtu", int(plan.MTU))
+	_, err := fmt.Fprintln(t.env.Out, plan.readyLine(t.cfg.Hub))
 	return err
 }

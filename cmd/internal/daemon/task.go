@@ -2,8 +2,12 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // Task is a part of the daemon that runs until it is told to stop.
@@ -22,12 +26,21 @@ type Task interface {
 func serve(ctx context.Context, tasks []Task, ready func() error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var wg sync.WaitGroup
+	var (
+		wg     sync.WaitGroup
+		failed atomic.Pointer[error] // the first that is of no closing
+	)
 	for _, t := range tasks {
 		wg.Go(func() {
-			if err := t.Run(ctx); err != nil {
-				cancel(fmt.Errorf("%s: %w", t, err))
+			err := t.Run(ctx)
+			if err == nil {
+				return
 			}
+			err = fmt.Errorf("%s: %w", t, err)
+			if !isClosed(err) {
+				failed.CompareAndSwap(nil, &err)
+			}
+			cancel(err)
 		})
 	}
 	if allReady(ctx, tasks) {
@@ -36,11 +49,18 @@ func serve(ctx context.Context, tasks []Task, ready func() error) error {
 		}
 	}
 	wg.Wait()
-	if err := context.Cause(ctx); err != ctx.Err() {
-		return err
+	err := context.Cause(ctx)
+	if err == ctx.Err() {
+		return nil
 	}
-	return nil
+	if why := failed.Load(); why != nil && isClosed(err) {
+		return *why
+	}
+	return err
 }
+
+// isClosed reports whether err is about something that was used after its end.
+func isClosed(err error) bool { return errors.Is(err, os.ErrClosed) || errors.Is(err, net.ErrClosed) }
 
 // allReady waits for all tasks and reports false when ctx ended first.
 func allReady(ctx context.Context, tasks []Task) bool {

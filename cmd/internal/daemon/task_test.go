@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"testing"
 )
 
@@ -39,6 +41,38 @@ func TestServeFirstErrorStopsTheOthers(t *testing.T) {
 	})
 	if !errors.Is(err, io.ErrUnexpectedEOF) || err.Error() != "hasty: unexpected EOF" || !stopped {
 		t.Errorf("serve: %v, other stopped %v; want hasty: unexpected EOF, true", err, stopped)
+	}
+}
+
+// TestServeClosed: who finds closed what another has closed, before that has returned,
+// does not hide why; without another it is the reason.
+func TestServeClosed(t *testing.T) {
+	closed := fmt.Errorf("receive: %w", &net.OpError{Op: "read", Err: net.ErrClosed})
+	finds := newTask("finder", func(context.Context, func()) error { return closed })
+	closes := newTask("closer", func(ctx context.Context, _ func()) error {
+		<-ctx.Done()
+		return io.ErrUnexpectedEOF
+	})
+	var stopped bool
+	for _, tt := range []struct {
+		name string
+		with Task
+		want string
+	}{
+		{"another reason", closes, "closer: unexpected EOF"},
+		{"none", untilStopped(&stopped), "finder: " + closed.Error()},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			err := serve(t.Context(), []Task{finds, tt.with}, func() error { return nil })
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("serve: %v, want %s", err, tt.want)
+			}
+		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := serve(ctx, []Task{closes}, func() error { return nil }); err != nil {
+		t.Errorf("after the end: %v, want nil", err)
 	}
 }
 

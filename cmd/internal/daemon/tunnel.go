@@ -72,6 +72,9 @@ type tunnel struct {
 	own    atomic.Pointer[map[netip.Addr]bool] // this host's IPv4 addresses, for a hub; nil: not known
 
 	trouble atomic.Pointer[string] // why packets cannot flow at present, nil when they can
+	turns   atomic.Uint64          // how often that has come or gone
+	looked  atomic.Bool            // the watch task has looked; before that trouble says nothing
+	looks   bell                   // rings when it has
 
 	reshaped bell          // rings when there is another shape
 	refusing bell          // rings when a peer says that it does not take protocol 41

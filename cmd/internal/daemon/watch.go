@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"syscall"
 
 	"sixin4/encap"
@@ -25,8 +26,49 @@ type seen struct {
 func (t *tunnel) watch(ctx context.Context, ready func()) error {
 	return ifcfg.Watch(ctx, func() {
 		t.refresh()
+		if !t.looked.Swap(true) {
+			t.judge()
+		}
+		t.looks.ring()
 		ready()
 	})
+}
+
+// awaitWay is ready once the watch has found a way to a peer.
+func (t *tunnel) awaitWay(ctx context.Context, ready func()) error {
+	waits := sync.OnceFunc(func() {
+		t.env.Logger.Info("waiting for a way to the peer; the ready line comes when there is one", "name", t.name)
+	})
+	if t.untilPassable(ctx, waits) {
+		ready()
+	}
+	return nil
+}
+
+// untilPassable returns true once the watch has found a way to a peer, and false when ctx
+// has ended before. waits is called after each look that finds none.
+func (t *tunnel) untilPassable(ctx context.Context, waits func()) bool {
+	for ctx.Err() == nil {
+		next := t.looks.wait()
+		if t.looked.Load() {
+			if t.passable() {
+				return true
+			}
+			waits()
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+		}
+	}
+	return false
+}
+
+// passable reports whether packets can go to a peer, when a look that is under way has ended.
+func (t *tunnel) passable() bool {
+	t.change.Lock()
+	defer t.change.Unlock()
+	return t.trouble.Load() == nil
 }
 
 // refresh renews the ingress filter and looks how the peers are reached. What
@@ -181,6 +223,7 @@ func (t *tunnel) noteTrouble(trouble string) {
 		return
 	}
 	t.seen.trouble = trouble
+	t.turns.Add(1)
 	defer t.judge()
 	if trouble == "" {
 		t.trouble.Store(nil)
