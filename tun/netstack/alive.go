@@ -20,11 +20,11 @@ const (
 	aliveTries = 8                // questions
 )
 
-// keepAlive has the other end of a connection asked.
-func (d *Device) keepAlive(c *gonet.TCPConn) {
+// newConn has the other end of a connection asked.
+func (d *Device) newConn(c *gonet.TCPConn) *conn {
 	ep := d.endpoint(c)
 	if ep == nil {
-		return // it is over already
+		return &conn{TCPConn: c}
 	}
 	idle, each := tcpip.KeepaliveIdleOption(aliveIdle), tcpip.KeepaliveIntervalOption(aliveEach)
 	for _, o := range []tcpip.SettableSocketOption{&idle, &each} {
@@ -32,6 +32,7 @@ func (d *Device) keepAlive(c *gonet.TCPConn) {
 	}
 	_ = ep.SetSockOptInt(tcpip.KeepaliveCountOption, aliveTries)
 	ep.SocketOptions().SetKeepAlive(true)
+	return &conn{TCPConn: c, ep: ep}
 }
 
 // endpoint is what the stack has of a connection, nil when that is over. The

@@ -4,19 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
 // DialContext connects to an address and port of a literal IPv6 address, as
 // net.Dialer does; network is tcp, tcp6, udp or udp6. Its errors wrap the
 // syscall.Errno that a kernel would give, and os.ErrClosed after Close. A
-// connection is a net.Conn with CloseWrite for TCP, a net.PacketConn too for UDP.
+// connection is a net.Conn with CloseWrite and SetLinger for TCP, a net.PacketConn
+// too for UDP.
 func (d *Device) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	to, kind, err := parse(network, address)
 	if err == nil && to.Addr().IsUnspecified() {
@@ -43,8 +48,7 @@ func (d *Device) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil {
 		return nil, errno(err)
 	}
-	d.keepAlive(c)
-	return &conn{TCPConn: c}, nil
+	return d.newConn(c), nil
 }
 
 // Listen accepts TCP connections to an address and port of this host; network is
@@ -122,12 +126,32 @@ func full(a netip.AddrPort) tcpip.FullAddress {
 type conn struct {
 	*gonet.TCPConn
 	closer
+	ep tcpip.Endpoint // nil: the other end had reset it before it was ours
 }
 
-// Read is net.Conn's.
+// Read is net.Conn's. The stack tells of a failure once; when Write was told, here is
+// an end that looks as if nothing were missing.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
+	if errors.Is(err, io.EOF) && c.hasFailed() {
+		err = &net.OpError{Op: "read", Net: "tcp", Addr: c.RemoteAddr(), Err: syscall.ECONNRESET}
+	}
 	return n, c.why(err)
+}
+
+// hasFailed reports whether the connection was reset or given up, in place of ended by
+// both sides.
+func (c *conn) hasFailed() bool {
+	return c.ep == nil || tcp.EndpointState(c.ep.State()) == tcp.StateError
+}
+
+// SetLinger is net.TCPConn's: after 0 Close discards what is not sent yet, and resets the
+// connection. Close never waits.
+func (c *conn) SetLinger(sec int) error {
+	if c.ep != nil {
+		c.ep.SocketOptions().SetLinger(tcpip.LingerOption{Enabled: sec >= 0, Timeout: time.Duration(sec) * time.Second})
+	}
+	return nil
 }
 
 // Write is net.Conn's.
@@ -189,16 +213,15 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, l.why(err)
 	}
-	tcp, ok := c.(*gonet.TCPConn)
+	t, ok := c.(*gonet.TCPConn)
 	if !ok {
 		return c, nil
 	}
 	if err := l.device.share(0); err != nil {
-		_ = tcp.Close()
+		_ = t.Close()
 		return nil, err
 	}
-	l.device.keepAlive(tcp)
-	return &conn{TCPConn: tcp}, nil
+	return l.device.newConn(t), nil
 }
 
 // Close is net.Listener's. It is idempotent.

@@ -61,18 +61,24 @@ func answer(m dnsmessage.Message, zone map[string][]netip.Addr) *dnsmessage.Mess
 		r.RCode = dnsmessage.RCodeNameError
 	}
 	for _, a := range addrs {
-		r.Answers = append(r.Answers, dnsmessage.Resource{
-			Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 60},
-			Body:   &dnsmessage.AAAAResource{AAAA: a.As16()},
-		})
+		one := dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Class: dnsmessage.ClassINET, TTL: 60}}
+		switch {
+		case a.Is6() && q.Type == dnsmessage.TypeAAAA:
+			one.Body = &dnsmessage.AAAAResource{AAAA: a.As16()}
+		case a.Is4() && q.Type == dnsmessage.TypeA:
+			one.Body = &dnsmessage.AResource{A: a.As4()}
+		default:
+			continue
+		}
+		r.Answers = append(r.Answers, one)
 	}
 	return r
 }
 
 func TestLookup(t *testing.T) {
 	p := newPair(t, Config{}, nil, nil)
-	web := netip.MustParseAddr("2001:db8:c::80")
-	asked := serveDNS(t, p.b, map[string][]netip.Addr{"www.example.net.": {web}, "v4.example.net.": nil})
+	web, old := netip.MustParseAddr("2001:db8:c::80"), netip.MustParseAddr("192.0.2.80")
+	asked := serveDNS(t, p.b, map[string][]netip.Addr{"www.example.net.": {web}, "v4.example.net.": {old}})
 	nobody := netip.MustParseAddr("2001:db8:b::99") // closed port: refused at once, for p.a itself has it
 	if err := p.a.SetAddresses([]netip.Addr{addrA, nobody}); err != nil {
 		t.Fatal(err)
@@ -90,7 +96,7 @@ func TestLookup(t *testing.T) {
 		{"IPv4 only", "v4.example.net", []netip.Addr{addrB}, nil, true},
 		{"literal", "2001:db8::7", nil, []netip.Addr{netip.MustParseAddr("2001:db8::7")}, false},
 	} {
-		got, err := p.a.Lookup(ctx(t), tt.servers, tt.host)
+		got, err := p.a.Lookup(ctx(t), tt.servers, "ip6", tt.host)
 		var dns *net.DNSError
 		if notFound := errors.As(err, &dns) && dns.IsNotFound; notFound != tt.notFound || !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %v, %v", tt.name, got, err)
@@ -101,10 +107,13 @@ func TestLookup(t *testing.T) {
 			t.Errorf("asked for %s", q)
 		}
 	}
-	if _, err := p.a.Lookup(ctx(t), nil, "www.example.net"); err == nil {
+	if got, err := p.a.Lookup(ctx(t), []netip.Addr{addrB}, "ip4", "v4.example.net"); err != nil || !slices.Equal(got, []netip.Addr{old}) {
+		t.Errorf("IPv4: %v, %v", got, err)
+	}
+	if _, err := p.a.Lookup(ctx(t), nil, "ip6", "www.example.net"); err == nil {
 		t.Error("an answer without a resolver")
 	}
-	if _, err := p.a.Lookup(ctx(t), []netip.Addr{nobody}, "www.example.net"); err == nil {
+	if _, err := p.a.Lookup(ctx(t), []netip.Addr{nobody}, "ip6", "www.example.net"); err == nil {
 		t.Error("an answer from nobody")
 	}
 }

@@ -59,7 +59,11 @@ func (w *Writer) packet(p *packet.Packet) error {
 		return w.segment(p)
 	}
 	w.end()
-	w.l.deliver(newBuffer(viewOf(p)), p.Seg > 0 || p.Sum == packet.SumPartial)
+	v := viewOf(p)
+	if h[ip6Next] == protoICMPv6 {
+		simplify(v.AsSlice())
+	}
+	w.l.deliver(newBuffer(v), p.Seg > 0 || p.Sum == packet.SumPartial)
 	return nil
 }
 

@@ -81,15 +81,15 @@ func (p *proxied) ListenPacket(network, address string) (net.PacketConn, error) 
 	return p.device.ListenPacket(network, address)
 }
 
-// Resolve asks the resolvers of the configuration, or those of the broker, through the
-// tunnel. Without any it asks those of this host, past the tunnel.
-func (p *proxied) Resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+// Resolve is proxy.Network's. It asks the resolvers of the configuration, or those of the
+// broker, through the tunnel. Without any it asks those of this host, past the tunnel.
+func (p *proxied) Resolve(ctx context.Context, network, host string) ([]netip.Addr, error) {
 	servers := p.cfg.DNS
 	if l := p.lease.Load(); l != nil && len(servers) == 0 {
 		servers = l.Tunnel.DNS
 	}
 	if len(servers) == 0 {
-		return net.DefaultResolver.LookupNetIP(ctx, "ip6", host)
+		return net.DefaultResolver.LookupNetIP(ctx, network, host)
 	}
-	return p.device.Lookup(ctx, servers, host)
+	return p.device.Lookup(ctx, servers, network, host)
 }

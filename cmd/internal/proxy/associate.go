@@ -33,7 +33,10 @@ type association struct {
 	mu      sync.Mutex
 	client  netip.AddrPort // once it has sent something
 	targets map[netip.AddrPort]bool
-	names   map[string]netip.Addr // that were looked up
+	names   map[string]*name // and literals
+	lookups int              // under way
+
+	running sync.WaitGroup
 }
 
 // socksAssociate is the command UDP ASSOCIATE. It lasts as long as its connection.
@@ -50,19 +53,18 @@ func (s *Server) socksAssociate(ctx context.Context, c net.Conn, r *socks5.Reque
 	_ = c.SetDeadline(time.Time{})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var wg sync.WaitGroup
 	stop := context.AfterFunc(ctx, a.close)
-	wg.Go(func() { a.outward(ctx) })
-	wg.Go(func() { a.inward(a.far) })
+	a.running.Go(func() { a.outward(ctx) })
+	a.running.Go(func() { a.inward(a.far) })
 	if a.direct != nil {
-		wg.Go(func() { a.inward(a.direct) })
+		a.running.Go(func() { a.inward(a.direct) })
 	}
 	_, _ = io.Copy(io.Discard, r.Reader) // until the client closes the connection
 	cancel()
 	if stop() {
 		a.close()
 	}
-	wg.Wait()
+	a.running.Wait()
 	return nil
 }
 
@@ -75,7 +77,7 @@ func (s *Server) associate(c net.Conn) (*association, error) {
 	}
 	a := &association{
 		s: s, only: remote.AddrPort().Addr().Unmap(),
-		targets: make(map[netip.AddrPort]bool), names: make(map[string]netip.Addr),
+		targets: make(map[netip.AddrPort]bool), names: make(map[string]*name),
 	}
 	var err error
 	if a.near, err = net.ListenUDP("udp", &net.UDPAddr{IP: local.IP, Zone: local.Zone}); err != nil {
@@ -101,26 +103,37 @@ func (a *association) close() {
 
 // outward takes the client's datagrams. Fragments are dropped, which RFC 1928 allows.
 func (a *association) outward(ctx context.Context) {
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, 64<<10+1)
 	for {
-		n, from, err := a.near.ReadFromUDPAddrPort(buf)
+		n, from, err := a.near.ReadFromUDPAddrPort(buf[:64<<10])
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
 			continue // ICMP about an answer of ours
 		}
-		d, err := statute.ParseDatagram(buf[:n])
+		d, err := parse(buf[:n+1])
 		if err != nil || d.Frag != 0 || !a.isClient(from) {
 			continue
 		}
-		to, err := a.target(ctx, &d.DstAddr)
-		if err != nil {
+		if err := a.send(ctx, &d); err != nil {
 			a.s.log.Debug("socks datagram", "to", hostOf(&d.DstAddr), "error", err)
-			continue
 		}
-		_, _ = a.outside(to).WriteTo(d.Data, net.UDPAddrFromAddrPort(to)) // datagrams may be lost
 	}
+}
+
+// parse takes a datagram apart, with one byte behind it: statute.ParseDatagram wants at
+// least one byte of data, and a datagram may have none.
+func parse(b []byte) (statute.Datagram, error) {
+	d, err := statute.ParseDatagram(b)
+	if err == nil && len(d.Data) == 0 {
+		err = errors.New("cut short")
+	}
+	if err != nil {
+		return d, err
+	}
+	d.Data = d.Data[:len(d.Data)-1]
+	return d, nil
 }
 
 // isClient reports whether a datagram comes from the client: from its address, and
@@ -133,37 +146,6 @@ func (a *association) isClient(from netip.AddrPort) bool {
 		a.client = from
 	}
 	return from == a.client
-}
-
-// outside is the socket that a destination is reached by.
-func (a *association) outside(to netip.AddrPort) net.PacketConn {
-	if to.Addr().Is4() {
-		return a.direct
-	}
-	return a.far
-}
-
-// target finds the address of a datagram, and notes that answers may come from there.
-func (a *association) target(ctx context.Context, d *statute.AddrSpec) (netip.AddrPort, error) {
-	host := hostOf(d)
-	addr, known := a.names[host]
-	if !known {
-		all, err := a.s.resolve(ctx, host)
-		if err != nil {
-			return netip.AddrPort{}, err
-		}
-		if addr = all[0]; len(a.names) < maxTargets {
-			a.names[host] = addr
-		}
-	}
-	to := netip.AddrPortFrom(addr, uint16(d.Port))
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.targets[to] && len(a.targets) == maxTargets {
-		return to, errors.New("too many destinations")
-	}
-	a.targets[to] = true
-	return to, nil
 }
 
 // inward takes answers from c to the client.

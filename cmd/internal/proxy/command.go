@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 )
@@ -73,10 +74,14 @@ func (c Command) url(scheme string, at net.Addr) string {
 // own, 128 and the number of the signal that ended it, or 126 or 127 with an error when
 // it could not be started. Signals that we get are passed on, but for those that a
 // terminal sends to it as well. When ctx ends it gets SIGTERM, and Run goes on waiting.
+// On Linux it gets SIGTERM too when this process is killed.
 func (c Command) Run(ctx context.Context) (status int, err error) {
 	cmd := exec.Command(c.Args[0], c.Args[1:]...)
 	cmd.Env = append(os.Environ(), c.Variables()...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	runtime.LockOSThread() // see endWithUs
+	defer runtime.UnlockOSThread()
+	endWithUs(cmd)
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, passedOn...)
 	defer signal.Stop(signals)

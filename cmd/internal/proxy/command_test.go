@@ -17,11 +17,16 @@ import (
 // childRole in the environment makes the test binary a command.
 const childRole = "PROXY_TEST_CHILD"
 
-// child tells in the file of its second argument that it has begun, and waits for the
-// signal that its role says.
+// child tells in the file of its second argument that it has begun, and waits for a
+// signal, which it says. As a parent it runs one like that.
 func child(role string) int {
 	if role == "status" {
 		return 42
+	}
+	if role == "parent" {
+		_ = os.Setenv(childRole, "wait")
+		status, _ := Command{Args: os.Args}.Run(context.Background())
+		return status
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGTERM)
@@ -30,6 +35,7 @@ func child(role string) int {
 	}
 	select {
 	case s := <-signals:
+		fmt.Println(s)
 		return map[os.Signal]int{syscall.SIGUSR1: 10, syscall.SIGTERM: 15}[s]
 	case <-time.After(limit):
 		return 2

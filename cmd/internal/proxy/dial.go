@@ -3,12 +3,13 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // Errors that say why a destination is refused.
@@ -26,11 +27,11 @@ func (s *Server) dial(ctx context.Context, network, host string, port uint16) (n
 	defer cancel()
 	all, err := s.resolve(ctx, host)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", host, err)
+		return nil, err
 	}
 	var errs []error
-	for _, a := range all {
-		c, err := s.dialOne(ctx, network, netip.AddrPortFrom(a, port))
+	for i, a := range all {
+		c, err := s.dialOne(ctx, len(all)-i, network, netip.AddrPortFrom(a, port))
 		if err == nil {
 			return c, nil
 		}
@@ -39,8 +40,14 @@ func (s *Server) dial(ctx context.Context, network, host string, port uint16) (n
 	return nil, errors.Join(errs...)
 }
 
-// dialOne connects to one address that resolve has let through.
-func (s *Server) dialOne(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+// dialOne connects to one address that resolve has let through, the first of so many that
+// have an equal part each of the time that is left.
+func (s *Server) dialOne(ctx context.Context, left int, network string, to netip.AddrPort) (net.Conn, error) {
+	if end, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(left))
+		defer cancel()
+	}
 	if to.Addr().Is4() {
 		return s.direct(ctx, network+"4", to.String())
 	}
@@ -72,10 +79,13 @@ func (s *Server) resolve(ctx context.Context, host string) ([]netip.Addr, error)
 			good = append(good, a)
 		}
 	}
-	if len(good) == 0 {
-		return nil, err
+	if len(good) > 0 {
+		return good, nil
 	}
-	return good, nil
+	if err == nil {
+		err = &net.DNSError{Err: "no address", Name: host, IsNotFound: true}
+	}
+	return nil, err
 }
 
 // lookUp returns all addresses of a host, which may be a literal.
@@ -86,14 +96,17 @@ func (s *Server) lookUp(ctx context.Context, host string) ([]netip.Addr, error) 
 	if host == "" || len(host) > 255 {
 		return nil, errors.New("not a host name")
 	}
-	all, err := s.cfg.Network.Resolve(ctx, host)
-	if !isNotFound(err) && (err != nil || len(all) > 0) {
+	all, err := s.cfg.Network.Resolve(ctx, "ip6", host)
+	if !isNotFound(err) {
 		return all, err
 	}
-	if !s.cfg.DirectIPv4 {
-		return nil, fmt.Errorf("%w: %w", ErrIPv4, errors.Join(err))
+	if s.cfg.DirectIPv4 {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
 	}
-	return net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
+	if old, _ := s.cfg.Network.Resolve(ctx, "ip4", host); len(old) > 0 {
+		return nil, ErrIPv4
+	}
+	return nil, err // there is no such name
 }
 
 func isNotFound(err error) bool {
@@ -116,6 +129,14 @@ func isOwn(a netip.Addr) bool {
 		p, err := netip.ParsePrefix(one.String())
 		return err == nil && p.Addr() == a
 	})
+}
+
+// about puts a host before an error that does not name it already.
+func about(host string, err error) string {
+	if text := err.Error(); strings.Contains(text, host) {
+		return text
+	}
+	return host + ": " + err.Error()
 }
 
 // splitHostPort is net.SplitHostPort with a number.

@@ -129,6 +129,9 @@ func (p *peeked) Read(b []byte) (int, error) { return p.r.Read(b) }
 // CloseWrite ends one direction, where the connection can.
 func (p *peeked) CloseWrite() error { return closeWrite(p.Conn) }
 
+// SetLinger is net.TCPConn's for 0, where the connection can.
+func (p *peeked) SetLinger(int) error { setLinger(p.Conn); return nil }
+
 // Close is net.Conn's.
 func (p *peeked) Close() error {
 	p.once.Do(func() { close(p.gone) })

@@ -39,12 +39,16 @@ type world struct {
 }
 
 // Resolve knows the names of the test.
-func (w *world) Resolve(_ context.Context, host string) ([]netip.Addr, error) {
-	all, ok := w.names[host]
-	if !ok {
-		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+func (w *world) Resolve(_ context.Context, network, host string) (all []netip.Addr, err error) {
+	for _, a := range w.names[host] {
+		if a.Is4() == (network == "ip4") {
+			all = append(all, a)
+		}
 	}
-	return all, nil
+	if all == nil {
+		err = &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	return all, err
 }
 
 func (w *world) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -61,7 +65,7 @@ func (w *world) ListenPacket(network, address string) (net.PacketConn, error) {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{names: map[string][]netip.Addr{"far.example.net": {far}}}
+	w := &world{names: map[string][]netip.Addr{"far.example.net": {far}, "v4.example.net": {netip.MustParseAddr("192.0.2.1")}}}
 	var cables sync.WaitGroup
 	open := func(a netip.Addr) *netstack.Device {
 		d, err := netstack.New(netstack.Config{MTU: 1472})

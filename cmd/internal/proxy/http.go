@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,12 +46,14 @@ func (s *Server) newTransport(ctx context.Context) *http.Transport {
 
 // httpServer is the HTTP proxy until ctx ends.
 func (s *Server) httpServer(ctx context.Context, transport http.RoundTripper) *http.Server {
+	quiet := slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
 	forward := &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.Out.Host = r.In.Host },
 		Transport:     transport,
 		FlushInterval: -1,
 		BufferPool:    pool{},
 		ErrorHandler:  s.httpError,
+		ErrorLog:      quiet,
 	}
 	return &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -61,6 +62,12 @@ func (s *Server) httpServer(ctx context.Context, transport http.RoundTripper) *h
 				return
 			}
 			defer visit.end()
+			defer func() {
+				if e := recover(); e != nil { // what the client got is not whole, and only its end may say so
+					setLinger(visit)
+					panic(e)
+				}
+			}()
 			s.httpRequest(ctx, w, r, forward)
 		}),
 		ReadHeaderTimeout: handshakeTime,
@@ -70,7 +77,7 @@ func (s *Server) httpServer(ctx context.Context, transport http.RoundTripper) *h
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, visitKey{}, c)
 		},
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog: quiet,
 	}
 }
 
@@ -103,9 +110,17 @@ func (s *Server) httpAllowed(r *http.Request) bool {
 	return s.allowed(user, password) && ok && err == nil && strings.EqualFold(scheme, "Basic")
 }
 
+// hostname is where a request goes, without the port.
+func hostname(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.Host); err == nil {
+		return host
+	}
+	return strings.Trim(r.Host, "[]")
+}
+
 func (s *Server) httpError(w http.ResponseWriter, r *http.Request, err error) {
 	s.log.Debug("http", "to", r.Host, "error", err)
-	http.Error(w, fmt.Sprintf("%s: %v", r.Host, err), statuses[kindOf(err)])
+	http.Error(w, about(hostname(r), err), statuses[kindOf(err)])
 }
 
 // httpConnect is the method CONNECT.

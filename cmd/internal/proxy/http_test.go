@@ -93,12 +93,15 @@ func TestHTTPErrors(t *testing.T) {
 		status int
 		text   string
 	}{
-		{"http://v4.example.net/", 502, "--direct-ipv4"},
-		{"http://192.0.2.1/", 502, "--direct-ipv4"},
-		{"http://[::1]/", 403, "not an address"},
-		{"http://[2001:db8:b::1]:81/", 502, "refused"},
+		{"http://v4.example.net/", 502, "v4.example.net: " + ErrIPv4.Error()},
+		{"http://v4.example.net:81/", 502, "v4.example.net: " + ErrIPv4.Error()},
+		{"http://none.example.net/", 502, "lookup none.example.net: no such host"},
+		{"http://192.0.2.1/", 502, "192.0.2.1: " + ErrIPv4.Error()},
+		{"http://[::1]/", 403, "::1: " + ErrForbidden.Error()},
+		{"http://[2001:db8:b::1]:81/", 502, "connect tcp [2001:db8:b::1]:81: connection refused"},
+		{"http://far.example.net:81/", 502, "far.example.net: connect tcp [2001:db8:b::1]:81: connection refused"},
 	} {
-		if status, text := fetch(t, c, "GET", tt.url, ""); status != tt.status || !strings.Contains(text, tt.text) {
+		if status, text := fetch(t, c, "GET", tt.url, ""); status != tt.status || !strings.HasPrefix(text, tt.text) {
 			t.Errorf("%s: %d %s", tt.url, status, text)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -29,9 +30,9 @@ type Network interface {
 	// ListenPacket receives UDP at this end. Its net.PacketConn takes and gives
 	// *net.UDPAddr.
 	ListenPacket(network, address string) (net.PacketConn, error)
-	// Resolve looks up the IPv6 addresses of a name. That there are none is a
-	// net.DNSError with IsNotFound.
-	Resolve(ctx context.Context, host string) ([]netip.Addr, error)
+	// Resolve looks up the addresses of a name; network is ip6, or ip4 to learn whether
+	// there is such a name at all. That there are none is a net.DNSError with IsNotFound.
+	Resolve(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
 // Limits of what the other end may make us wait for or keep.
@@ -198,10 +199,10 @@ func (s *Server) acquire(ctx context.Context) bool {
 	}
 }
 
-// closeWith has c closed when ctx ends, or when the function that it returns is
+// closeWith has c cut off when ctx ends, or closed when the function that it returns is
 // called.
-func closeWith(ctx context.Context, c interface{ Close() error }) func() {
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+func closeWith(ctx context.Context, c io.Closer) func() {
+	stop := context.AfterFunc(ctx, func() { _ = cut(c) })
 	return func() {
 		stop()
 		_ = c.Close()

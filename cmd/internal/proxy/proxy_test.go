@@ -8,6 +8,25 @@ import (
 	"time"
 )
 
+// dialNear connects the far host with a published port, which is there a moment after Run
+// began.
+func (w *world) dialNear(t *testing.T, port uint16) net.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	for {
+		c, err := w.far.DialContext(ctx, "tcp", netip.AddrPortFrom(near, port).String())
+		if err == nil {
+			t.Cleanup(func() { _ = c.Close() })
+			_ = c.SetDeadline(time.Now().Add(limit))
+			return c
+		}
+		if ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestPublish(t *testing.T) {
 	w := newWorld(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -21,26 +40,10 @@ func TestPublish(t *testing.T) {
 	}
 	_ = nobody.Close()
 	serve(t, Config{Network: w, Publish: []Publish{{80, l.Addr().String()}, {81, nobody.Addr().String()}}})
-	dial := func(port uint16) net.Conn {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(context.Background(), limit)
-		defer cancel()
-		for { // the port is there a moment after Run began
-			c, err := w.far.DialContext(ctx, "tcp", netip.AddrPortFrom(near, port).String())
-			if err == nil {
-				t.Cleanup(func() { _ = c.Close() })
-				return c
-			}
-			if ctx.Err() != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	if got := talk(t, dial(80), "stressed"); got != "desserts" {
+	if got := talk(t, w.dialNear(t, 80), "stressed"); got != "desserts" {
 		t.Errorf("%q", got)
 	}
-	c := dial(81)
-	_ = c.SetDeadline(time.Now().Add(limit))
+	c := w.dialNear(t, 81)
 	if n, err := c.Read(make([]byte, 1)); n != 0 || err == nil {
 		t.Error("a connection to nobody")
 	}

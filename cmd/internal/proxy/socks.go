@@ -67,16 +67,16 @@ func hostOf(a *statute.AddrSpec) string {
 
 // socksConnect is the command CONNECT.
 func (s *Server) socksConnect(ctx context.Context, c net.Conn, r *socks5.Request) error {
+	_ = c.SetDeadline(time.Time{}) // what is wanted is known, and how long it may take is up to dial
 	to, err := s.dial(ctx, "tcp", hostOf(r.RawDestAddr), uint16(r.RawDestAddr.Port))
 	if err != nil {
 		_ = socks5.SendReply(c, replies[kindOf(err)], nil)
-		return fmt.Errorf("connect: %w", err)
+		return fmt.Errorf("connect to %s: %w", hostOf(r.RawDestAddr), err)
 	}
 	if err := socks5.SendReply(c, statute.RepSuccess, to.LocalAddr()); err != nil {
 		_ = to.Close()
 		return err
 	}
-	_ = c.SetDeadline(time.Time{})
 	relay(ctx, c, r.Reader, to)
 	return nil
 }

@@ -97,6 +97,7 @@ func TestSocksRefusals(t *testing.T) {
 		{"IPv4", 1, "192.0.2.1", 8},
 		{"IPv4 in IPv6", 1, "::ffff:192.0.2.1", 8},
 		{"name with IPv4 only", 1, "v4.example.net", 8},
+		{"no such name", 1, "none.example.net", 4},
 		{"name with IPv4 in IPv6", 1, "old.example.net", 8},
 		{"this host", 1, "::1", 2},
 		{"this host by name", 1, "local.example.net", 2},
@@ -292,6 +293,11 @@ func TestAssociate(t *testing.T) {
 	_, _ = dialLocal(t, a.at).Write(datagramTo(far.String(), "not the client")) // another program of this host
 	a.say("far.example.net", "two")
 	a.hear("TWO")
+	a.say(far.String(), "")
+	a.hear("")
+	a.say("far.example.net", "")
+	a.hear("")
+	_, _ = <-seen, <-seen
 	if got := <-seen; got.String() != from.String() {
 		t.Errorf("another source: %v, then %v", from, got)
 	}
