@@ -1,10 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"sixin4/cmd/internal/exit"
+	"sixin4/tun/nstest"
 )
 
 // TestMappedPeers: hosts find each other by a rule, without being listed.
@@ -44,6 +46,29 @@ func TestMappedPeers(t *testing.T) {
 			a.stop()
 			b.stop()
 		})
+	}
+}
+
+// TestMappedWithoutDefault: what a rule finds may be near, so the tunnel waits for no way
+// to anywhere.
+func TestMappedWithoutDefault(t *testing.T) {
+	topo := pair(t)
+	var ends []*process
+	for i, e := range []struct {
+		ns           *nstest.NS
+		local, inner string
+	}{{topo.A, "192.0.2.1", "2002:c000:201::1/48"}, {topo.B, "192.0.2.2", "2002:c000:202::1/48"}} {
+		name := fmt.Sprintf("six%d", i)
+		p := start(t, e.ns, "main", "up", "--name", name, "--socket", socketIn(t, name), "--peer", "6to4",
+			"--local", e.local, "--address", e.inner, "--route", "2002::/16", "--wire", "raw")
+		p.ready()
+		ends = append(ends, p)
+	}
+	s := newStream(t, topo.A, topo.B, "2002:c000:202::1")
+	s.goesOn()
+	s.end()
+	for _, p := range ends {
+		p.stop()
 	}
 }
 

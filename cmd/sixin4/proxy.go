@@ -156,20 +156,20 @@ type owner struct {
 	begun bool
 }
 
-var commandSignals = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
-
 func newOwner(parent context.Context) *owner {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
 	o := &owner{ctx: ctx, stop: context.AfterFunc(parent, cancel), came: make(chan os.Signal, 1)}
-	signal.Notify(o.came, commandSignals...)
+	signal.Notify(o.came, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(o.came, syscall.SIGHUP)
+	}
 	return o
 }
 
 // handOver leaves the signals to the command.
 func (o *owner) handOver() {
-	signal.Reset(commandSignals...)
-	o.stop()
-	o.begun = true
+	signal.Reset(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	o.begun = o.stop() // else a signal was first, and the context has ended
 }
 
 // unbegun is the status of a command that a signal came before, as if it had ended that.

@@ -19,7 +19,7 @@ import (
 const (
 	// readyTime is how long the ready line waits for an answer. There are brokers that
 	// give none.
-	readyTime = time.Second
+	readyTime = 1500 * time.Millisecond
 	// trialTime is how long protocol 41 has to show that it gets through.
 	trialTime = 2100 * time.Millisecond
 	// firstGap is the time from the first request to the second. Each gap is twice the
@@ -95,23 +95,47 @@ func (t *negotiated) welcome(ctx context.Context, l *client.Lease) error {
 		t.first() // this end is another host, which we cannot ask from
 		return nil
 	}
-	defer time.AfterFunc(readyTime, t.first).Stop()
 	var err error
-	if t.kinds.inDoubt(l) {
+	inDoubt := t.kinds.inDoubt(l)
+	if inDoubt {
+		defer time.AfterFunc(readyTime, t.readyOnTrial).Stop()
 		err = t.tryFirst(ctx, l)
 	} else {
 		err = t.askFirst(ctx, l, readyTime)
-		if errors.Is(err, keepalive.ErrDead) || l.Tunnel.Keepalive == 0 {
-			err = nil // whether it lives is found out by others, or by nobody
-		}
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return nil
-	}
-	if err == nil {
+	case err == nil:
 		t.first()
+	case !inDoubt && (errors.Is(err, keepalive.ErrDead) || l.Tunnel.Keepalive == 0):
+		return nil // whether it lives is found out by others, or by nobody
 	}
 	return err
+}
+
+// readyOnTrial says that packets can flow although protocol 41 has not shown yet that it
+// gets through: whoever waits for a tunnel of a broker that answers nothing gets it.
+func (t *negotiated) readyOnTrial() {
+	if t.passable() {
+		t.first()
+	}
+}
+
+// readyByWay says that packets can flow, if that has not been said, when there is a way to
+// the broker: not all brokers answer. What it returns ends that.
+func (t *negotiated) readyByWay(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		if t.untilPassable(ctx, func() {}) {
+			t.first()
+		}
+	})
+	return func() {
+		cancel()
+		waiting.Wait()
+	}
 }
 
 // welcome is the same for a tunnel without an interface.

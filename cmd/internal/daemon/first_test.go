@@ -97,10 +97,27 @@ func (c *slowBroker) Write(b []byte) (int, error) {
 // when this end of it is another host, and not at all when there is another session.
 func TestReadyByAnswer(t *testing.T) {
 	type welcome func(context.Context, *client.Lease) error
+	ready := func(n *negotiated) welcome {
+		n.looked.Store(true)
+		return func(ctx context.Context, l *client.Lease) error {
+			if err := n.welcome(ctx, l); err != nil || ctx.Err() != nil {
+				return err
+			}
+			stop := n.readyByWay(ctx)
+			synctest.Wait()
+			stop()
+			return nil
+		}
+	}
 	connect := func(q *questions, first func(), proxy bool) welcome {
 		n := &negotiated{tunnel: newTunnel(settings{}, Env{}), kinds: &chooser{}, questions: q, first: first}
 		n.cfg.Proxy = proxy
-		return n.welcome
+		return ready(n)
+	}
+	away := func(q *questions, first func(), _ bool) welcome {
+		n := &negotiated{tunnel: newTunnel(settings{}, Env{}), kinds: &chooser{}, questions: q, first: first}
+		n.trouble.Store(new("no route"))
+		return ready(n)
 	}
 	proxy := func(q *questions, first func(), _ bool) welcome {
 		p := &proxied{questions: q, first: first}
@@ -118,6 +135,7 @@ func TestReadyByAnswer(t *testing.T) {
 		{"connect, known after 10 ms", connect, 10 * time.Millisecond, false, time.Hour, 20 * time.Millisecond},
 		{"connect, known after 200 ms", connect, 200 * time.Millisecond, false, time.Hour, 300 * time.Millisecond},
 		{"connect, no answer", connect, never, false, time.Hour, readyTime},
+		{"connect, no answer and no way", away, never, false, time.Hour, never},
 		{"connect, the end is another host", connect, never, true, time.Hour, 0},
 		{"connect, another session", connect, never, false, readyTime / 2, never},
 		{"proxy, known after 10 ms", proxy, 10 * time.Millisecond, false, time.Hour, 20 * time.Millisecond},

@@ -94,6 +94,7 @@ func (t *leases) Accept(ctx context.Context, g *broker.Grant) error {
 	if err != nil {
 		return t.unwritten(err)
 	}
+	t.written()
 	t.put(l)
 	t.askAgain(id)
 	return nil

@@ -84,10 +84,15 @@ func (t *leases) tryWrite(ctx context.Context) {
 	if err == nil {
 		err = t.b.store.Release(ctx, l.ID, l.Epoch)
 	}
-	if err != nil && !errors.Is(err, store.ErrFull) {
-		t.b.env.Logger.Debug("the database still takes no changes", "error", err)
+	if err != nil { // ErrFull too: it says so without a write
+		t.b.env.Logger.Debug("whether the database takes changes again is not known", "error", err)
 		return
 	}
+	t.written()
+}
+
+// written notes that the store has taken a change.
+func (t *leases) written() {
 	if t.writes.set(nil) {
 		t.b.env.Logger.Info("the database takes changes again")
 	}

@@ -215,6 +215,7 @@ func (t *negotiated) Watch(ctx context.Context, l *client.Lease) error {
 	if err := t.welcome(ctx, l); err != nil || ctx.Err() != nil {
 		return err
 	}
+	defer t.readyByWay(ctx)()
 	if l.Tunnel.Type == tsp.V6UDPV4 && !t.cfg.Proxy {
 		return t.watchUDP(ctx, l)
 	}

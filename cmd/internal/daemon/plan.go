@@ -246,8 +246,7 @@ func (p *Plan) leftovers() []string {
 	}
 	r := Rehearsal{Name: p.Name, Socket: p.Socket}
 	r.leftovers(true)
-	p.Warnings = append(p.Warnings, r.Warnings...)
-	return r.Changes
+	return append(r.Changes, r.Warnings...) // the run itself warns when it comes to that
 }
 
 // sending says what --wire makes of how packets leave.

@@ -54,6 +54,9 @@ func Proxy(ctx context.Context, cfg config.ProxySettings, env Env, command []str
 		if env.Begun != nil {
 			env.Begun()
 		}
+		if ctx.Err() != nil {
+			return nil // a signal was first
+		}
 		run.Go(func() {
 			defer cancel() // the tunnel ends with its command
 			status, runErr = p.command(command).Run(ctx)

@@ -96,6 +96,9 @@ func (t *leases) touch(ctx context.Context) {
 		}
 		return // so that the next time it is all of them again
 	}
+	if len(seen) > 0 {
+		t.written()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range seen {

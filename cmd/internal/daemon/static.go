@@ -78,7 +78,10 @@ func Up(ctx context.Context, cfg config.Config, env Env) (err error) {
 // tasks are those of every tunnel, and who asks the far end. When programs are to hear
 // that the tunnel goes down, packets flow until they have.
 func (t *static) tasks(ctx context.Context) []Task {
-	tasks := append(t.tunnel.tasks(), newTask("way", t.awaitWay))
+	tasks := t.tunnel.tasks()
+	if !slices.ContainsFunc(t.plan.Peers, func(p PlannedPeer) bool { return p.mapping != nil }) { // those of a rule are anywhere
+		tasks = append(tasks, newTask("way", t.awaitWay))
+	}
 	if t.cfg.Keepalive.To.IsValid() {
 		tasks = append(tasks, t.keepaliveTask())
 	}
