@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -172,16 +173,19 @@ func (o *owner) handOver() {
 	o.begun = o.stop() // else a signal was first, and the context has ended
 }
 
+// signalTime is how much later than others we may hear of a signal.
+const signalTime = time.Second
+
 // unbegun is the status of a command that a signal came before, as if it had ended that.
 func (o *owner) unbegun(err error) error {
 	if err != nil || o.begun {
 		return err
 	}
 	status := exit.Failure
-	select {
+	select { // the others that hear of a signal may have heard first
 	case s := <-o.came:
 		status = proxy.Signalled + int(s.(syscall.Signal))
-	default:
+	case <-time.After(signalTime):
 	}
 	return exit.With(status, errSaid)
 }
