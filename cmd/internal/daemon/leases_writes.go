@@ -60,19 +60,13 @@ func (t *leases) unwritten(err error) error {
 
 // mend finds out when a store that takes no changes takes them again, until ctx ends.
 func (t *leases) mend(ctx context.Context, ready func()) error {
-	tick := time.NewTicker(mendInterval)
-	defer tick.Stop()
 	ready()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-			if t.writes.failed() != nil {
-				t.tryWrite(ctx)
-			}
+	for waited(ctx, mendInterval) {
+		if t.writes.failed() != nil {
+			t.tryWrite(ctx)
 		}
 	}
+	return nil
 }
 
 // tryWrite makes a lease for nobody, as for a client, and gives it back: nothing less shows that there

@@ -79,7 +79,7 @@ func Up(ctx context.Context, cfg config.Config, env Env) (err error) {
 // that the tunnel goes down, packets flow until they have.
 func (t *static) tasks(ctx context.Context) []Task {
 	tasks := t.tunnel.tasks()
-	if !slices.ContainsFunc(t.plan.Peers, func(p PlannedPeer) bool { return p.mapping != nil }) { // those of a rule are anywhere
+	if !slices.ContainsFunc(t.cfg.Peers, isMapped) { // those of a rule are anywhere
 		tasks = append(tasks, newTask("way", t.awaitWay))
 	}
 	if t.cfg.Keepalive.To.IsValid() {
